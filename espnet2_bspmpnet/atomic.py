@@ -1,0 +1,51 @@
+"""Write beside, then rename: a file is either whole or not there."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from espnet2_bspmpnet.errors import UserError
+
+MENDS = {
+    errno.ENOSPC: "the disk is full; free some space and run again",
+    errno.EDQUOT: "your disk quota is used up; free some space and run again",
+    errno.EACCES: "no permission to write here; choose another folder",
+    errno.EPERM: "no permission to write here; choose another folder",
+    errno.EROFS: "this file system is read-only; choose another folder",
+    errno.ENOTDIR: "part of this path is a file, not a folder; choose another path",
+    errno.EEXIST: "part of this path is a file, not a folder; choose another path",
+    errno.EISDIR: "this is a folder; name a file",
+}
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, which takes its place on success.
+
+    Args:
+        path: the file to make; its folder is made if need be.
+
+    Raises:
+        UserError: the disk is full or the place cannot be written to.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in MENDS:
+            raise
+        raise UserError(f"{path}: {MENDS[error.errno]}") from error
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,311 @@
+"""BSP-MPNet as an ESPnet2 separator: waveform in, waveform and ``others`` out."""
+
+import difflib
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path as FilePath
+from typing import NamedTuple
+
+import torch
+from espnet2.enh.separator.abs_separator import AbsSeparator
+from torch import Tensor, nn
+
+from espnet2_bspmpnet.bsp_mpnet import BSPMPNet, Estimate, Path
+from espnet2_bspmpnet.coarse_encoder import CoarseEncoder
+from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.fs_ssl import FSSSL, FrameAlignment
+from espnet2_bspmpnet.pcs import PCS
+from espnet2_bspmpnet.phase import MaskedPhase, ParallelPhase, ResidualPhase
+from espnet2_bspmpnet.rema import REMA, MaskGate
+from espnet2_bspmpnet.spectrum import Spectrum, frame_mask
+from espnet2_bspmpnet.ssl_models import RANDOM, build_ssl
+
+SAMPLE_RATE = 16000
+LEVELS = ("rms", "none")
+PCS_OUTPUTS = ("boosted", "natural")
+PHASE_PATHS = ("mask", "residual", "atan2", "none")
+# -26 dB below full scale: the level of speech in ITU-T P.56 and P.862 material.
+LEVEL_RMS = 10 ** (-26 / 20)
+
+
+class SpectralEstimate(NamedTuple):
+    """What the separator leaves in ``others["bsp_mpnet"]`` for the loss.
+
+    Attributes:
+        estimate: magnitude, phase, mask of real frames.
+        lengths: samples of each utterance [B].
+        target: clean waveform [B, L] -> target magnitude and phase, with the window,
+            the level and the PCS of this very estimate.
+        resynthesised: () -> complex spectrum [B, F, T] of the estimate's waveform.
+    """
+
+    estimate: Estimate
+    lengths: Tensor
+    target: Callable[[Tensor], tuple[Tensor, Tensor]]
+    resynthesised: Callable[[], Tensor]
+
+    def spectrum(self) -> Tensor:
+        """Estimated magnitude with the estimated phase, complex [B, F, T]."""
+        return torch.polar(self.estimate.magnitude, self.estimate.phase)
+
+
+class BSPMPNetSeparator(AbsSeparator):
+    """BSP-MPNet (arXiv 2503.21571); goes with ``encoder: same`` and ``decoder: same``.
+
+    The defaults are the paper's.  All options are flat, as ESPnet merges the top level
+    of ``separator_conf`` only.
+
+    Args:
+        input_dim: ESPnet's encoder dimension; 1, as the encoder must be ``same``.
+        n_fft: FFT length in samples (Section IV-C).
+        win_length: window length in samples.
+        hop_length: hop in samples.
+        level: "rms" scales the input to a fixed RMS and undoes it at the output; "none"
+            takes it as it is.
+        pcs_input: the encoders see X^ instead of X' (Eq. 2).
+        pcs_target: mask and loss live in the PCS domain.
+        pcs_output: "boosted" gives the estimate with PCS, at the loudness of the
+            natural one; "natural" without.  Can be changed at inference.
+        coarse_encoder: false is "w/o MP-2DC".
+        coarse_channels: feature maps of the coarse encoder.
+        upstream: SSL architecture, a name in ssl_models.ARCHITECTURES.
+        upstream_conf: options that differ from that architecture.
+        checkpoint: file with the SSL model's pretrained weights, or "random".
+        finetune: "partial" (PF), "full" or "none" ("w/o PF").
+        include_layer0: the SSL transformer's input counts as a layer, too.
+        fs_ssl: false is "w/o FS-SSL".
+        decoder_dim: d, channels of the REMA decoders.
+        num_blocks: REMA blocks of each decoder.
+        num_heads: attention heads.
+        ffn_expansion: hidden channels of the FFNs as a multiple of d.
+        dropout: probability in the decoders.
+        rema: false is "w/o REMA".
+        mask_gate: false is "w/o Mask Gate": a plain sigmoid.
+        magnitude_path: false is "w/o Mag.": the noisy magnitude is kept.
+        phase_path: "mask" (the paper), "residual", "atan2", or "none" ("w/o Pha.").
+
+    Raises:
+        UserError: for a value that is not allowed, with those that are.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        *,
+        n_fft: int = 512,
+        win_length: int = 400,
+        hop_length: int = 100,
+        level: str = "none",
+        pcs_input: bool = True,
+        pcs_target: bool = True,
+        pcs_output: str = "boosted",
+        coarse_encoder: bool = True,
+        coarse_channels: int = 16,
+        upstream: str = "wavlm_large",
+        upstream_conf: dict | None = None,
+        checkpoint: str | None = None,
+        finetune: str = "partial",
+        include_layer0: bool = False,
+        fs_ssl: bool = True,
+        decoder_dim: int = 512,
+        num_blocks: int = 2,
+        num_heads: int = 8,
+        ffn_expansion: int = 4,
+        dropout: float = 0.1,
+        rema: bool = True,
+        mask_gate: bool = True,
+        magnitude_path: bool = True,
+        phase_path: str = "mask",
+    ):
+        super().__init__()
+        if input_dim != 1:
+            raise UserError(
+                "encoder: bsp_mpnet takes the waveform; use 'encoder: same' and"
+                f" 'decoder: same' (the encoder gives {input_dim} channels)"
+            )
+        _check_choice("level", level, LEVELS)
+        _check_choice("pcs_output", pcs_output, PCS_OUTPUTS)
+        _check_choice("phase_path", phase_path, PHASE_PATHS)
+        if not magnitude_path and phase_path == "none":
+            raise UserError(
+                "magnitude_path: false together with phase_path: none leaves nothing"
+                " to estimate; keep one of the paths"
+            )
+        if decoder_dim % num_heads:
+            raise UserError(
+                f"num_heads: {num_heads} must divide decoder_dim ({decoder_dim})"
+            )
+        self.level = level
+        self.pcs_output = pcs_output
+
+        spectrum = Spectrum(n_fft, win_length, hop_length)
+        num_bins = spectrum.num_bins
+        ssl = build_ssl(upstream, upstream_conf, checkpoint, finetune, include_layer0)
+
+        def build_path(head: nn.Module) -> Path:
+            return Path(
+                CoarseEncoder(coarse_channels) if coarse_encoder else None,
+                REMA(
+                    ssl.width + num_bins,
+                    decoder_dim,
+                    num_bins,
+                    num_blocks if rema else 0,
+                    num_heads,
+                    ffn_expansion,
+                    dropout,
+                ),
+                head,
+            )
+
+        def build_mask() -> nn.Module:
+            return MaskGate(num_bins) if mask_gate else nn.Sigmoid()
+
+        phase_heads = {
+            "mask": lambda: MaskedPhase(build_mask()),
+            "residual": lambda: ResidualPhase(num_bins),
+            "atan2": lambda: ParallelPhase(num_bins),
+        }
+        paths = {}
+        if magnitude_path:
+            paths["magnitude"] = build_path(build_mask())
+        if phase_path != "none":
+            paths["phase"] = build_path(phase_heads[phase_path]())
+        self.bsp_mpnet = BSPMPNet(
+            spectrum,
+            PCS(num_bins),
+            ssl,
+            FSSSL(
+                ssl.num_layers,
+                ssl.width,
+                FrameAlignment(hop_length, ssl.stride, ssl.receptive_field),
+                tuple(paths),
+                separate=fs_ssl,
+            ),
+            paths.get("magnitude"),
+            paths.get("phase"),
+            pcs_input,
+            pcs_target,
+        )
+
+    @property
+    def num_spk(self) -> int:
+        """One: this is enhancement, not separation of speakers."""
+        return 1
+
+    def forward(
+        self, input: Tensor, ilens: Tensor, additional: dict | None = None
+    ) -> tuple[list[Tensor], Tensor, OrderedDict]:
+        """Enhance a batch.
+
+        Args:
+            input: noisy waveforms at 16 kHz [B, L].
+            ilens: samples of each [B].
+            additional: unused; ESPnet passes it to every separator.
+
+        Returns:
+            the enhanced waveform [B, L] in a list of one, ``ilens``, and ``others`` with
+            a :class:`SpectralEstimate` under "bsp_mpnet".
+
+        Raises:
+            UserError: for several channels or a signal without samples.
+        """
+        _check_input(input, ilens)
+        real = frame_mask(ilens, input.size(1))
+        wave = input.float() * real
+        gain = self._level_gain(wave, ilens)
+        estimate = self.bsp_mpnet(wave * gain, ilens)
+        enhanced = self._synthesise(estimate, ilens) / gain
+
+        def target(clean: Tensor) -> tuple[Tensor, Tensor]:
+            return self.bsp_mpnet.target(clean[:, : input.size(1)] * real * gain)
+
+        def resynthesised() -> Tensor:
+            boosted = self.bsp_mpnet.pcs_target
+            own = self.bsp_mpnet.waveform(estimate, ilens, boosted=boosted)
+            # Its own spectrum, compressed once: PCS is in the estimate already.
+            return torch.polar(*self.bsp_mpnet.spectrum(own))
+
+        enhanced = nn.functional.pad(enhanced, (0, input.size(1) - enhanced.size(1)))
+        others = OrderedDict(
+            bsp_mpnet=SpectralEstimate(estimate, ilens, target, resynthesised)
+        )
+        return [enhanced.to(input.dtype)], ilens, others
+
+    def _level_gain(self, wave: Tensor, lengths: Tensor) -> Tensor:
+        """Gain [B, 1] that brings each waveform to the RMS the network works at."""
+        if self.level == "none":
+            return wave.new_ones(len(wave), 1)
+        rms = _rms(wave, lengths)
+        return torch.where(rms > 0, LEVEL_RMS / rms.clamp(min=1e-8), 1.0)
+
+    def _synthesise(self, estimate: Estimate, lengths: Tensor) -> Tensor:
+        natural = self.bsp_mpnet.waveform(estimate, lengths, boosted=False)
+        if self.pcs_output == "natural":
+            return natural
+        boosted = self.bsp_mpnet.waveform(estimate, lengths, boosted=True)
+        # PCS makes a signal some 7 dB louder; the listener's level is not ours to change.
+        loudness = _rms(natural, lengths) / _rms(boosted, lengths).clamp(min=1e-8)
+        return boosted * loudness
+
+
+def check_config(path: str | FilePath) -> None:
+    """Check a training configuration before hours are spent on it.
+
+    Args:
+        path: ESPnet configuration file (YAML).
+
+    Raises:
+        UserError: names the unknown option, the nearest known one, or the wrong value.
+    """
+    import yaml
+
+    if not FilePath(path).is_file():
+        raise UserError(f"{path}: no such configuration file; give one with --enh_config")
+    try:
+        config = yaml.safe_load(FilePath(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: empty, or not a table of options")
+    if config.get("separator") != "bsp_mpnet":
+        return
+    options = config.get("separator_conf") or {}
+    parameters = inspect.signature(BSPMPNetSeparator).parameters
+    known = [name for name in parameters if name != "input_dim"]
+    for name in options:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1)
+            mend = f"did you mean {nearest[0]!r}?" if nearest else f"known: {known}"
+            raise UserError(f"{path}: separator_conf has no option {name!r}; {mend}")
+    checkpoint = options.get("checkpoint")
+    if checkpoint and checkpoint != RANDOM and not FilePath(checkpoint).is_file():
+        raise UserError(
+            f"{path}: separator_conf: checkpoint: {checkpoint} does not exist; give the"
+            f" file of the pretrained weights, or '{RANDOM}'"
+        )
+    try:
+        with torch.device("meta"):
+            BSPMPNetSeparator(1, **options)
+    except (UserError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: separator_conf: {error}") from None
+
+
+def _rms(wave: Tensor, lengths: Tensor) -> Tensor:
+    """Root mean square [B, 1] of waveforms that are zero beyond their lengths."""
+    return (wave.square().sum(1) / lengths).sqrt().unsqueeze(1)
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UserError(f"{name}: {value!r} is not one of {', '.join(allowed)}")
+
+
+def _check_input(wave: Tensor, lengths: Tensor) -> None:
+    if wave.dim() != 2:
+        raise UserError(
+            f"bsp_mpnet enhances one channel: expected [batch, samples], got a tensor"
+            f" of shape {tuple(wave.shape)}; pick or mix the channels first"
+        )
+    if int(lengths.min()) < 1:
+        raise UserError("a signal without samples cannot be enhanced; remove it")
