@@ -138,7 +138,7 @@ class SSLModel(nn.Module):
             wave = _normalise(wave, lengths)
         frames = self.num_frames(lengths)
         with torch.no_grad() if self.finetune == "none" else nullcontext():
-            x = self._encode_frames(wave, frames)
+            x = self._encode_frames(wave, lengths)
             return self._transform(x, frames), frames
 
     def train(self, mode: bool = True) -> "SSLModel":
@@ -151,26 +151,27 @@ class SSLModel(nn.Module):
         if self.finetune == "partial":
             self.model.feature_extractor.requires_grad_(False)
 
-    def _encode_frames(self, wave: Tensor, frames: Tensor) -> Tensor:
+    def _encode_frames(self, wave: Tensor, lengths: Tensor) -> Tensor:
         """Convolutions, layer norm and projection: [B, L] -> [B, S, D]."""
         frozen = self.finetune != "full"
         with torch.no_grad() if frozen else nullcontext():
-            x = self._convolve(wave.unsqueeze(1), frames).transpose(1, 2)
+            x = self._convolve(wave.unsqueeze(1), lengths).transpose(1, 2)
         x = self.model.layer_norm(x)
         if self.model.post_extract_proj is not None:
             x = self.model.post_extract_proj(x)
         return self.model.dropout_input(x)
 
-    def _convolve(self, x: Tensor, frames: Tensor) -> Tensor:
+    def _convolve(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Run the convolutions [B, 1, L] -> [B, C, S].
 
         They do not pad, so a real frame sees real samples only; but in base models the
         first one's group norm runs over time, and must not see the padding.
         """
-        real = frames
-        for _, kernel, step in reversed(self.convolutions[1:]):
-            real = (real - 1) * step + kernel
-        for layer in self.model.feature_extractor.conv_layers:
+        real = lengths.clamp(min=self.receptive_field)
+        for layer, (_, kernel, step) in zip(
+            self.model.feature_extractor.conv_layers, self.convolutions
+        ):
+            real = (real - kernel) // step + 1
             for module in layer:
                 if isinstance(module, nn.GroupNorm):
                     x = _group_norm_over_real(module, x, real)

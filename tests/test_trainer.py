@@ -1,0 +1,201 @@
+"""Training through ESPnet: saved whole, resumed exactly, loaded by SeparateSpeech."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+from espnet2_bspmpnet.trainer import finish_epoch, saving_whole_files
+from tests.networks import TINY, speech_like, tiny_separator
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CONFIG = {
+    "encoder": "same",
+    "decoder": "same",
+    "separator": "bsp_mpnet",
+    "separator_conf": {
+        **TINY, "level": "rms", "phase_path": "residual", "pcs_output": "natural"
+    },
+    "criterions": [
+        {"name": "bsp_mpnet", "conf": {}, "wrapper": "bsp_mpnet", "wrapper_conf": {}},
+        {"name": "si_snr", "conf": {}, "wrapper": "validation", "wrapper_conf": {}},
+        {"name": "pesq", "conf": {}, "wrapper": "validation", "wrapper_conf": {}},
+    ],
+    "preprocessor": "enh",
+    "preprocessor_conf": {"sample_rate": 16000, "num_spk": 1, "speech_segment": 16000},
+    "model_conf": {"extract_feats_in_collect_stats": False},
+    "batch_type": "unsorted",
+    "batch_size": 2,
+    "valid_batch_size": 1,
+    "num_workers": 0,
+    "optim": "adam",
+    "max_epoch": 3,
+    "best_model_criterion": [["valid", "pesq", "max"], ["valid", "loss", "min"]],
+    "keep_nbest_models": 1,
+    "num_att_plot": 0,
+    "use_matplotlib": False,
+    "use_tensorboard": False,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """Six noisy/clean pairs of different lengths, as a dumped data directory."""
+    folder = tmp_path_factory.mktemp("dump")
+    lines = {"wav.scp": [], "spk1.scp": [], "shape": []}
+    for index in range(6):
+        clean, lengths = speech_like(20000 + 1111 * index, seed=index)
+        noisy = clean + 0.02 * torch.randn_like(clean)
+        for name, wave in (("wav.scp", noisy), ("spk1.scp", clean)):
+            path = folder / f"u{index}_{name}.wav"
+            soundfile.write(path, wave[0].numpy(), 16000)
+            lines[name].append(f"u{index} {path}")
+        lines["shape"].append(f"u{index} {int(lengths)}")
+    for name, rows in lines.items():
+        (folder / name).write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def arguments(pairs, output_dir, **changes):
+    """The command line that local/enh.sh gives enh_train."""
+    config = output_dir.parent / f"{output_dir.name}.yaml"
+    config.write_text(yaml.safe_dump({**CONFIG, **changes}))
+    command = ["--config", str(config), "--output_dir", str(output_dir)]
+    command += ["--resume", "true", "--ngpu", "0"]
+    for split in ("train", "valid"):
+        for scp, name in (("wav.scp", "speech_mix"), ("spk1.scp", "speech_ref1")):
+            command += [f"--{split}_data_path_and_name_and_type"]
+            command += [f"{pairs}/{scp},{name},sound"]
+            command += [f"--{split}_shape_file", f"{pairs}/shape"]
+    return command
+
+
+def train(command):
+    from espnet2_bspmpnet.bin.enh_train import main
+
+    # A process of its own trains with fresh random numbers; so does each call here.
+    main(command)
+
+
+@pytest.fixture(scope="module")
+def trained(pairs, tmp_path_factory):
+    """An experiment of three undisturbed epochs."""
+    output_dir = tmp_path_factory.mktemp("exp") / "enh_tiny"
+    train(arguments(pairs, output_dir))
+    return output_dir
+
+
+def load(path):
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def assert_same_model(one, other):
+    one, other = load(one), load(other)
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+@pytest.mark.smoke
+def test_every_part_of_the_loss_and_the_validation_scores_are_logged(trained):
+    stats = load(trained / "checkpoint.pth")["reporter"]["stats"][3]
+    parts = {"magnitude_loss", "phase_loss", "complex_loss", "bsp_mpnet_loss"}
+    assert parts <= set(stats["train"]) and parts <= set(stats["valid"])
+    assert {"pesq", "si_snr_loss"} <= set(stats["valid"])
+    assert not {"pesq", "si_snr_loss"} & set(stats["train"])
+    losses = [load(trained / "checkpoint.pth")["reporter"]["stats"][e] for e in (1, 3)]
+    assert losses[1]["train"]["loss"] < losses[0]["train"]["loss"]
+
+
+@pytest.mark.smoke
+def test_separate_speech_gives_the_trained_model_bit_for_bit(trained):
+    from espnet2.bin.enh_inference import SeparateSpeech
+
+    model = trained / "valid.pesq.best.pth"
+    separate = SeparateSpeech(trained / "config.yaml", model)
+    ours = tiny_separator(**CONFIG["separator_conf"])
+    weights = {
+        name.removeprefix("separator."): value for name, value in load(model).items()
+    }
+    ours.load_state_dict(weights, strict=True)
+    wave, lengths = speech_like(12345)
+    with torch.no_grad():
+        (expected,), _, _ = ours.eval()(wave, lengths)
+    (output,) = separate(wave, fs=16000)
+    assert np.array_equal(output, expected.numpy())
+
+
+@pytest.mark.smoke
+def test_killed_after_the_first_epoch_it_resumes_to_the_same_model(
+    pairs, trained, tmp_path
+):
+    output_dir = tmp_path / "enh_killed"
+    command = arguments(pairs, output_dir)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "espnet2_bspmpnet.bin.enh_train", *command],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 240
+    while not (output_dir / "checkpoint.pth").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert load(output_dir / "checkpoint.pth")["reporter"]["epoch"] < 3
+    train(command)
+    assert load(output_dir / "checkpoint.pth")["reporter"]["epoch"] == 3
+    assert_same_model(output_dir / "3epoch.pth", trained / "3epoch.pth")
+    assert_same_model(
+        output_dir / "valid.pesq.best.pth", trained / "valid.pesq.best.pth"
+    )
+
+
+def test_a_model_missed_after_its_checkpoint_is_written_on_resuming(trained, tmp_path):
+    """Killed between checkpoint.pth and 3epoch.pth."""
+    broken = tmp_path / "enh_broken"
+    broken.mkdir()
+    (broken / "checkpoint.pth").write_bytes((trained / "checkpoint.pth").read_bytes())
+    (broken / "latest.pth").symlink_to("2epoch.pth")
+    finish_epoch(broken, [["valid", "nothing", "max"], ["train", "loss", "min"]])
+    assert_same_model(broken / "3epoch.pth", trained / "3epoch.pth")
+    assert os.readlink(broken / "latest.pth") == "3epoch.pth"
+    assert os.readlink(broken / "train.loss.best.pth") == "3epoch.pth"
+
+
+def test_nothing_to_finish_without_a_checkpoint(tmp_path):
+    finish_epoch(tmp_path, [["valid", "loss", "min"]])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_save_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "checkpoint.pth"
+    torch.save({"epoch": 1}, path)
+    with saving_whole_files(), pytest.raises(TypeError, match="lock"):
+        torch.save({"epoch": 2, "bad": __import__("threading").Lock()}, path)
+    assert load(path) == {"epoch": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pth"]
+
+
+def test_saving_is_only_changed_while_training(tmp_path):
+    save = torch.save
+    with saving_whole_files():
+        assert torch.save is not save
+    assert torch.save is save
+
+
+def test_a_wrong_option_value_ends_training_with_one_line(pairs, tmp_path):
+    wrong = {**CONFIG["separator_conf"], "phase_path": "masc"}
+    command = arguments(pairs, tmp_path / "enh_wrong", separator_conf=wrong)
+    with pytest.raises(SystemExit, match="error: phase_path: 'masc' is not one of"):
+        train(command)
+
+
