@@ -1,0 +1,123 @@
+"""Speech from the offline synthesiser eSpeak NG, as a function without memory."""
+
+import _ctypes
+import ctypes
+import os
+
+import numpy as np
+
+from espnet2_bspmpnet.errors import UserError
+
+RATE = 22050  # Hz; what eSpeak NG synthesises at
+
+_SYNCHRONOUS = 2  # espeak_Synth returns when the callback has had all samples
+_DONT_EXIT = 0x8000  # report a failed start instead of ending the process
+_UTF8 = 1
+_PARAMETERS = {"rate": 1, "volume": 2, "pitch": 3, "pitch_range": 4}
+_VOLUME = 40  # of 100: some voices overflow 16 bits inside eSpeak above this
+_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
+)
+
+
+def loader():
+    """Return the package `espeakng_loader`, which brings library and data.
+
+    Raises:
+        UserError: it is not installed; the message says how to install it.
+    """
+    try:
+        import espeakng_loader
+    except ImportError as error:
+        raise UserError(
+            "the mini corpus needs the speech synthesiser espeakng-loader, which is "
+            'not installed: run pip install "espnet2_bspmpnet[mini]"'
+        ) from error
+    return espeakng_loader
+
+
+def speak(
+    text: str,
+    voice: str,
+    rate: int = 160,
+    pitch: int = 50,
+    pitch_range: int = 50,
+    seed: int = 0,
+) -> np.ndarray:
+    """Synthesise a text; the same arguments give the same samples, always.
+
+    eSpeak NG carries pitch flutter, noise and more from one utterance to the next
+    in static variables, so the library is loaded afresh for each (under 1 ms) and
+    its random numbers are seeded. One utterance at a time in a process: the
+    library is not thread-safe; use processes to go faster.
+
+    Args:
+        text: what to say.
+        voice: language and variant, as "en-us+f3".
+        rate: words a minute, 80 to 450.
+        pitch: 0 to 100.
+        pitch_range: liveliness of the intonation, 0 to 100.
+        seed: of eSpeak's random numbers.
+
+    Returns:
+        Samples in [-1, 1], float32 [L], at `RATE`.
+
+    Raises:
+        UserError: the synthesiser is missing, will not start, or lacks the voice.
+    """
+    package = loader()
+    path = package.get_library_path()
+    try:
+        library = ctypes.CDLL(path)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be loaded ({error}); reinstall it with "
+            "pip install --force-reinstall espeakng-loader"
+        ) from error
+    try:
+        return _speak(
+            library,
+            os.path.dirname(package.get_data_path()),
+            text.encode(),
+            voice,
+            {
+                "rate": rate,
+                "volume": _VOLUME,
+                "pitch": pitch,
+                "pitch_range": pitch_range,
+            },
+            seed,
+        )
+    finally:
+        library.espeak_Terminate()
+        _ctypes.dlclose(library._handle)
+
+
+def _speak(library, data_path, text, voice, parameters, seed):
+    chunks = []
+
+    def receive(samples, count, _events):
+        if samples and count > 0:
+            chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        return 0
+
+    callback = _CALLBACK(receive)  # kept here: C holds no reference
+    started = library.espeak_Initialize(_SYNCHRONOUS, 0, data_path.encode(), _DONT_EXIT)
+    if started != RATE:
+        raise UserError(
+            f"eSpeak NG does not start with its data in {data_path}: reinstall it "
+            "with pip install --force-reinstall espeakng-loader"
+        )
+    library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
+    library.espeak_SetSynthCallback(callback)
+    if library.espeak_SetVoiceByName(voice.encode()) != 0:
+        raise UserError(
+            f"eSpeak NG has no voice {voice!r}: install another espeakng-loader "
+            "(0.2.4 has it)"
+        )
+    for name, value in parameters.items():
+        library.espeak_SetParameter(_PARAMETERS[name], value, 0)
+    library.espeak_Synth(
+        text, ctypes.c_size_t(len(text) + 1), 0, 1, 0, _UTF8, None, None
+    )
+    return np.concatenate([*chunks, np.zeros(0, np.int16)]).astype(np.float32) / 32768

@@ -1,0 +1,150 @@
+"""A user's own folders of noisy and clean files, as data directories."""
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from espnet2_bspmpnet.audio import list_audio
+from espnet2_bspmpnet.datadir import DataDir, check_pairs, check_same_ids
+from espnet2_bspmpnet.errors import UserError
+
+_FEWEST = 20  # pairs; with fewer, holding some out leaves too little on both sides
+_FEWEST_SPEAKERS = 5
+_SHARE = 0.1  # of the pairs, for validation and for testing each
+
+
+def prepare(
+    noisy_dir: str | Path,
+    clean_dir: str | Path,
+    data_dir: str | Path,
+    train_set: str,
+    valid_set: str,
+    test_set: str,
+    valid_noisy_dir: str | Path | None = None,
+    valid_clean_dir: str | Path | None = None,
+    test_noisy_dir: str | Path | None = None,
+    test_clean_dir: str | Path | None = None,
+) -> None:
+    """Write data directories of pairs: files of the same name in two folders.
+
+    A set without folders of its own is held out of the training pairs: about a tenth
+    of them, whole speakers where there are five or more. Below 20 pairs nothing is
+    held out: such a set is then the training set itself, and a warning says so. The
+    speaker is the part of a file's name before the first "_".
+
+    Args:
+        noisy_dir: noisy training files (.wav, .flac or .ogg).
+        clean_dir: clean ones, by the same names.
+        data_dir: for the data directories.
+        train_set: name of the training set.
+        valid_set: name of the validation set.
+        test_set: name of the test set.
+        valid_noisy_dir: noisy files of the validation set.
+        valid_clean_dir: clean ones.
+        test_noisy_dir: noisy files of the test set.
+        test_clean_dir: clean ones.
+
+    Raises:
+        UserError: a folder is missing, empty or given without its partner; a file
+            has no partner, or the two differ in rate or length; or a name is used
+            for two sets or is no name for an utterance.
+    """
+    if len({train_set, valid_set, test_set}) < 3:
+        raise UserError(
+            f"train_set {train_set!r}, valid_set {valid_set!r} and test_set "
+            f"{test_set!r} must have three different names"
+        )
+    train = _pairs(noisy_dir, clean_dir)
+    sets = {}
+    for name, part, noisy, clean in (
+        (valid_set, "valid", valid_noisy_dir, valid_clean_dir),
+        (test_set, "test", test_noisy_dir, test_clean_dir),
+    ):
+        if (noisy is None) != (clean is None):
+            raise UserError(
+                f"--{part}_noisy_dir and --{part}_clean_dir belong together: "
+                "give both or neither"
+            )
+        sets[name] = _pairs(noisy, clean) if noisy is not None else None
+    missing = [name for name in sets if sets[name] is None]
+    if missing and len(train) < _FEWEST:
+        logging.warning(
+            "only %d training pairs (fewer than %d), so nothing is held out: %s will "
+            "hold the training pairs themselves. Its figures show how well they are "
+            "fitted, NOT how the model does on other recordings.",
+            len(train),
+            _FEWEST,
+            " and ".join(missing),
+        )
+        sets.update(dict.fromkeys(missing, train))
+    elif missing:
+        held_out = _held_out(train, len(missing))
+        for name, names in zip(missing, held_out, strict=True):
+            sets[name] = {utt: train.pop(utt) for utt in names}
+    directories = [
+        _directory(Path(data_dir) / name, pairs)
+        for name, pairs in {train_set: train, **sets}.items()
+    ]
+    for directory in directories:
+        check_pairs(directory)
+    for directory in directories:  # all or none
+        directory.write()
+
+
+def _pairs(noisy_dir, clean_dir) -> dict[str, tuple[Path, Path]]:
+    if Path(noisy_dir).resolve() == Path(clean_dir).resolve():
+        raise UserError(f"{noisy_dir}: is given for noisy and clean files alike")
+    noisy, clean = list_audio(noisy_dir), list_audio(clean_dir)
+    check_same_ids(str(noisy_dir), noisy, str(clean_dir), clean)
+    spaced = [path for name, path in noisy.items() if name.split() != [name]]
+    if spaced:
+        raise UserError(
+            f"{spaced[0]}: a file name with blanks cannot name an utterance; "
+            f"rename it ({len(spaced)} such names)"
+        )
+    return {name: (noisy[name].absolute(), clean[name].absolute()) for name in noisy}
+
+
+def _speaker(utterance: str) -> str:
+    return utterance.partition("_")[0]
+
+
+def _held_out(utterances: Iterable[str], parts: int) -> list[list[str]]:
+    """Choose a tenth of the utterances, at least two, for each of some parts.
+
+    By speaker where that leaves most for training, else by utterance; always the
+    same choice for the same names.
+    """
+    utterances = sorted(utterances)
+    speakers: dict[str, list[str]] = {}
+    for utterance in utterances:
+        speakers.setdefault(_speaker(utterance), []).append(utterance)
+    needed = max(2, round(_SHARE * len(utterances)))
+    if len(speakers) >= _FEWEST_SPEAKERS:
+        chosen = _deal(list(speakers.values()), needed, parts)
+        if sum(map(len, chosen)) <= len(utterances) / 2:
+            return chosen
+    return _deal([[utterance] for utterance in utterances], needed, parts)
+
+
+def _deal(groups: list[list[str]], needed: int, parts: int) -> list[list[str]]:
+    # Small groups first: they cost training least. Hashes break ties, so that
+    # neighbours in the alphabet, often recorded together, are not picked together.
+    groups = sorted(
+        groups, key=lambda g: (len(g), hashlib.sha256(g[0].encode()).digest())
+    )
+    chosen: list[list[str]] = [[] for _ in range(parts)]
+    for part in chosen:
+        while len(part) < needed and groups:
+            part += groups.pop(0)
+    return chosen
+
+
+def _directory(path: Path, pairs: dict[str, tuple[Path, Path]]) -> DataDir:
+    return DataDir(
+        path,
+        wav={utt: str(noisy) for utt, (noisy, _) in pairs.items()},
+        spk1={utt: str(clean) for utt, (_, clean) in pairs.items()},
+        utt2spk={utt: _speaker(utt) for utt in pairs},
+    )
