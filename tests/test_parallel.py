@@ -1,0 +1,98 @@
+"""Work in several processes gives what work in one gives."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.parallel import parallel_map
+
+
+def double(number: int) -> int:
+    if number < 0:
+        raise UserError(f"{number}: is negative; use another")
+    return 2 * number
+
+
+def threads_allowed(_: int) -> tuple[int, str]:
+    return os.getpid(), os.environ["OMP_NUM_THREADS"]
+
+
+@pytest.mark.parametrize("nj", [1, 2, 99])
+def test_results_come_in_the_order_of_the_items(nj):
+    assert parallel_map(double, [3, 1, 2], nj, "doubling") == [6, 2, 4]
+
+
+@pytest.mark.parametrize("nj", [1, 2])
+def test_an_error_in_a_worker_arrives_as_it_was_raised(nj):
+    with pytest.raises(UserError, match="^-1: is negative; use another$"):
+        parallel_map(double, [1, -1, 2], nj, "doubling")
+
+
+def test_after_an_error_what_has_not_begun_is_not_begun(tmp_path):
+    with pytest.raises(FileExistsError):
+        parallel_map(mark, [tmp_path / "0", tmp_path / "0"] + later(tmp_path), 2, "x")
+    assert len(list(tmp_path.iterdir())) < 500
+
+
+def mark(path: Path) -> None:
+    time.sleep(0.01)
+    path.touch(exist_ok=False)
+
+
+def later(folder: Path) -> list[Path]:
+    return [folder / str(number) for number in range(1, 1000)]
+
+
+def test_no_items_are_no_work():
+    assert parallel_map(double, [], 2, "doubling") == []
+
+
+def test_each_worker_is_another_process_with_one_thread():
+    for process, threads in parallel_map(threads_allowed, [0, 1], 2, "asking"):
+        assert process != os.getpid()
+        assert threads == "1"
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    script = tmp_path / "sleepers.py"
+    script.write_text(
+        "import os, time\n"
+        "from pathlib import Path\n"
+        "from espnet2_bspmpnet.parallel import parallel_map\n"
+        "def sleep(number):\n"
+        f"    Path({str(tmp_path)!r}, str(number)).write_text(str(os.getpid()))\n"
+        "    time.sleep(60)\n"
+        "if __name__ == '__main__':\n"
+        "    parallel_map(sleep, [0, 1], 2, 'sleeping')\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        stderr=subprocess.DEVNULL,
+    )
+    notes = [tmp_path / "0", tmp_path / "1"]
+    wait_until(lambda: all(note.exists() and note.read_text() for note in notes))
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    workers = [int(note.read_text()) for note in notes]
+    wait_until(lambda: not any(is_running(worker) for worker in workers))
+
+
+def wait_until(condition, seconds: float = 20.0) -> None:
+    deadline = time.time() + seconds
+    while not condition():
+        assert time.time() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def is_running(process: int) -> bool:
+    status = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True
+    ).stdout
+    return status.strip() != "" and not status.startswith("Z")
