@@ -18,7 +18,7 @@ def main(cmd=None) -> None:
     options.pop("config", None)
     try:
         check_options(options)
-        enh_inference.SoundScpWriter = _whole_file_writer(enh_inference.SoundScpWriter)
+        enh_inference.SoundScpWriter = whole_file_writer(enh_inference.SoundScpWriter)
         enh_inference.inference(**options)
     except UserError as error:
         sys.exit(f"enh_inference: error: {error}")
@@ -58,7 +58,7 @@ def check_options(options: dict) -> None:
                     )
 
 
-def _whole_file_writer(base: type) -> type:
+def whole_file_writer(base: type) -> type:
     """ESPnet's writer, but each file is whole or absent, and none is clipped."""
 
     class WholeFileWriter(base):

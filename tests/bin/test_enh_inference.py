@@ -1,0 +1,85 @@
+"""ESPnet's enh_inference with its input checked first and nothing clipped."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from espnet2_bspmpnet.bin.enh_inference import check_options, whole_file_writer
+from espnet2_bspmpnet.errors import UserError
+
+
+@pytest.fixture
+def options(tmp_path):
+    """What enh_inference was given: two files, a model, a configuration."""
+    lines = []
+    for key in ("a", "b"):
+        path = tmp_path / f"{key}.wav"
+        soundfile.write(path, np.full(1600, 0.1), 16000)
+        lines.append(f"{key} {path}\n")
+    (tmp_path / "wav.scp").write_text("".join(lines))
+    for name in ("config.yaml", "model.pth"):
+        (tmp_path / name).touch()
+    return {
+        "model_tag": None,
+        "train_config": str(tmp_path / "config.yaml"),
+        "model_file": str(tmp_path / "model.pth"),
+        "inference_config": None,
+        "key_file": None,
+        "fs": 16000,
+        "data_path_and_name_and_type": [
+            (str(tmp_path / "wav.scp"), "speech_mix", "sound")
+        ],
+    }
+
+
+def test_good_input_passes(options):
+    check_options(options)
+
+
+@pytest.mark.parametrize("name", ["train_config", "model_file", "inference_config"])
+def test_a_missing_file_is_named(options, name):
+    options[name] = "/no/such/file"
+    with pytest.raises(UserError, match=f"--{name}: /no/such/file does not exist"):
+        check_options(options)
+
+
+def test_no_model_at_all_is_told(options):
+    options["model_file"] = None
+    with pytest.raises(UserError, match="--model_file: name the trained model"):
+        check_options(options)
+
+
+def test_the_wrong_rate_is_named_with_the_mend(options, tmp_path):
+    soundfile.write(tmp_path / "b.wav", np.full(800, 0.1), 8000)
+    with pytest.raises(UserError, match=r"b.wav: 8000 Hz, but --fs is 16000; resample"):
+        check_options(options)
+
+
+def test_only_the_keys_of_this_job_are_looked_at(options, tmp_path):
+    soundfile.write(tmp_path / "b.wav", np.full(800, 0.1), 8000)
+    (tmp_path / "keys.1.scp").write_text(f"a {tmp_path}/a.wav\n")
+    options["key_file"] = str(tmp_path / "keys.1.scp")
+    check_options(options)
+
+
+def test_an_unreadable_file_is_named(options, tmp_path):
+    (tmp_path / "a.wav").write_text("no audio")
+    with pytest.raises(UserError, match="a.wav"):
+        check_options(options)
+
+
+def test_loud_output_is_scaled_not_clipped_and_its_list_is_espnets(tmp_path):
+    from espnet2.fileio.sound_scp import SoundScpReader, SoundScpWriter
+
+    wave = 1.5 * np.sin(np.arange(16000) / 20).astype(np.float32)
+    writer = whole_file_writer(SoundScpWriter)(
+        f"{tmp_path}/wavs/1", f"{tmp_path}/spk1.scp", format="wav"
+    )
+    writer["loud"] = 16000, wave
+    writer["quiet"] = 16000, wave / 3
+    writer.close()
+    reader = SoundScpReader(tmp_path / "spk1.scp", dtype="float32")
+    rate, loud = reader["loud"]
+    assert rate == 16000
+    assert np.allclose(loud, wave / 1.5, atol=1e-3)
+    assert np.allclose(reader["quiet"][1], wave / 3, atol=1e-4)
