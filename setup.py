@@ -1,0 +1,88 @@
+"""Packaging of espnet2_bspmpnet: what is installed, and why."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+REQUIREMENTS = [
+    # The toolkit: tasks, trainer and model files. 202611 is the first release for
+    # Python 3.12 and 3.13 that goes with torch 2.11, 202511 the last for 3.10 and 3.11.
+    "espnet>=202611,<202612; python_version>='3.12'",
+    "espnet>=202511,<202512; python_version<'3.12'",
+    # The newest pair that both ESPnet releases take; torchaudio has to match torch.
+    "torch>=2.11,<2.12",
+    "torchaudio>=2.11,<2.12",
+    # WavLM, Data2Vec and others. s3prl itself breaks with torchaudio 2.9 and newer;
+    # this fork, which is imported as s3prl too, does not.
+    "espnet-s3prl>=2026.5.14",
+    # Loads packed models; before 0.1.8 it could corrupt their config, but the mended
+    # releases need Python 3.12.
+    "espnet_model_zoo>=0.1.11; python_version>='3.12'",
+    "espnet_model_zoo>=0.1.7; python_version<'3.12'",
+    # Audio files: torchaudio's own reader needs TorchCodec since 2.9.
+    "soundfile>=0.12.1",
+    # Changes the sample rate.
+    "soxr>=0.3.7",
+    # Arrays between files, metrics and network; ESPnet needs 2.0 as well.
+    "numpy>=2.0",
+    # Filters of the synthesised corpus.
+    "scipy>=1.13",
+    # ESPnet's configuration files.
+    "pyyaml>=6.0",
+    # Progress bars.
+    "tqdm>=4.64",
+    # Reads Kaldi archives that a user's data directory may name.
+    "kaldiio>=2.18",
+    # PESQ, the measure that chooses the best model; compiled while installing.
+    "pesq>=0.0.4",
+    # STOI.
+    "pystoi>=0.4.1",
+    # SDR; also imported by ESPnet's time-domain criteria.
+    "ci_sdr>=0.0.2",
+    # SI-SNR: ESPnet's criterion of that name imports it.
+    "fast_bss_eval>=0.1.3",
+    # ESPnet's own enh_scoring imports it, which bin/enh_scoring.py offers.
+    "mir_eval>=0.7",
+    # ESPnet's trainer writes event files for it,
+    "tensorboard>=2.16",
+    # and plots of every logged value.
+    "matplotlib>=3.8",
+]
+
+EXTRAS = {
+    # Runs tests/.
+    "test": ["pytest>=8.0"],
+    # The speech synthesiser behind the mini recipe's corpus; brings its own library.
+    "mini": ["espeakng-loader>=0.2.4"],
+}
+
+setup(
+    name="espnet2_bspmpnet",
+    version="0.1.0",
+    description="BSP-MPNet speech enhancement as an ESPnet2 plug-in",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    author="the espnet2_bspmpnet authors",
+    python_requires=">=3.10,<3.14",
+    packages=find_packages(include=["espnet2_bspmpnet", "espnet2_bspmpnet.*"]),
+    package_data={"espnet2_bspmpnet": ["_site/*.py"]},
+    install_requires=REQUIREMENTS,
+    extras_require=EXTRAS,
+    entry_points={
+        "console_scripts": [
+            "bspmpnet=espnet2_bspmpnet.cli:main",
+            "bspmpnet-run=espnet2_bspmpnet.jobs:main",
+            "bspmpnet-python=espnet2_bspmpnet.python_launcher:main",
+        ]
+    },
+    classifiers=[
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Multimedia :: Sound/Audio :: Speech",
+    ],
+)

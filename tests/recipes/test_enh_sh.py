@@ -1,0 +1,302 @@
+"""The recipe's own scripts, run on small data as a user runs them."""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.networks import TINY
+
+CONFIG = {
+    "encoder": "same",
+    "decoder": "same",
+    "separator": "bsp_mpnet",
+    "separator_conf": TINY,
+    "criterions": [
+        {"name": "bsp_mpnet", "wrapper": "bsp_mpnet", "wrapper_conf": {"weight": 1.0}}
+    ],
+    "optim": "adam",
+    "max_epoch": 1,
+    "batch_type": "unsorted",
+    "batch_size": 2,
+    "num_workers": 0,
+    "keep_nbest_models": 1,
+    "best_model_criterion": [["valid", "loss", "min"]],
+}
+
+
+class Recipe:
+    """A copy of the mini recipe beside the real stage script, and how to run it.
+
+    Args:
+        repository: where the scripts are taken from.
+        root: where the copy goes.
+    """
+
+    def __init__(self, repository: Path, root: Path):
+        for part in ("local", "egs2/mini/enh1"):
+            made = shutil.ignore_patterns("data", "dump", "exp", "corpus")
+            shutil.copytree(repository / part, root / part, ignore=made)
+        self.folder = root / "egs2/mini/enh1"
+        (self.folder / "conf/tiny.yaml").write_text(yaml.safe_dump(CONFIG))
+        self.command = [str(self.folder / "run.sh"), "--enh_config", "conf/tiny.yaml"]
+        self.command += ["--inference_model", "valid.loss.best.pth", "--nj", "1"]
+        self.path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    def start(self, *options: str) -> subprocess.Popen:
+        """Start it, in a process group of its own, from some other folder."""
+        return subprocess.Popen(
+            [*self.command, *options],
+            cwd="/",
+            env={**os.environ, "PATH": self.path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *options: str) -> tuple[int, str]:
+        """Run to the end; the exit status and all that was printed."""
+        process = self.start(*options)
+        printed, _ = process.communicate(timeout=300)
+        return process.returncode, printed
+
+    def lines(self, file: str) -> list[str]:
+        """The lines of a file in the recipe's folder."""
+        return (self.folder / file).read_text().splitlines()
+
+
+@pytest.fixture
+def recipe(repository, tmp_path) -> Recipe:
+    """The recipe, untouched."""
+    return Recipe(repository, tmp_path / "clone")
+
+
+@pytest.fixture
+def eight_pairs(make_pairs) -> str:
+    """Options for local/data.sh: eight pairs of one second."""
+    noisy, clean = make_pairs(8)
+    return (
+        f"--noisy_dir {shlex.quote(str(noisy))} --clean_dir {shlex.quote(str(clean))}"
+    )
+
+
+def test_every_script_parses(repository):
+    scripts = [*repository.glob("local/*.sh"), *repository.glob("egs2/**/*.sh")]
+    assert len(scripts) >= 7
+    for script in scripts:
+        subprocess.run(["bash", "-n", script], check=True)
+
+
+def test_scripts_pass_shellcheck(repository):
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not installed")
+    scripts = [*repository.glob("local/*.sh"), *repository.glob("egs2/**/*.sh")]
+    checked = subprocess.run(
+        ["shellcheck", "-x", "-P", repository, *scripts],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+    )
+    assert checked.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--stop_stge", "4"], "unknown option '--stop_stge'"),
+        (["4"], "unknown option '4'"),
+        (["--nj"], "--nj needs a value"),
+        (["--nj", "--stop_stage", "4"], "--nj needs a value"),
+        (["--nj=two"], "--nj 'two': give a whole number"),
+        (["--stage", "08"], "--stage '08': give a whole number"),
+        (["--max_wav_duration", "long"], "--max_wav_duration 'long': give a number"),
+        (["--skip_train", "yes"], "--skip_train 'yes': give true or false"),
+        (["--stage", "5", "--stop_stage", "4"], "give a range within 1 ... 11"),
+        (["--stop_stage", "12"], "give a range within 1 ... 11"),
+        (["--stage", "9", "--stop_stage", "10"], "no stages 9 and 10"),
+        (["--spk_num", "2"], "--spk_num 2: only 1 is supported"),
+        (["--enh_config", "conf/none.yaml"], "conf/none.yaml is missing"),
+        (["--train_set", ""], "--train_set is required"),
+    ],
+)
+def test_a_wrong_option_stops_before_the_first_stage(recipe, options, message):
+    status, printed = recipe.run(*options)
+    assert status == 2
+    assert message in printed.splitlines()[-1]
+    assert "stage 1: " not in printed
+
+
+def test_a_typo_is_answered_with_the_list_of_options(recipe):
+    _, printed = recipe.run("--enh_cnfig", "x")
+    assert "  --enh_config " in printed
+    assert "training config" in printed
+
+
+def test_help_explains_stages_and_options(recipe):
+    status, printed = recipe.run("--help")
+    assert status == 0
+    assert "2 perturb speed" in printed
+    assert (
+        "  --min_wav_duration       shortest training utterance in seconds (0.1)"
+        in (printed.splitlines())
+    )
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        ["--stop_stage", "1"],
+        ["--stop-stage", "1"],
+        ["--stop_stage=1"],
+        ["--stop-stage=1"],
+    ],
+)
+def test_hyphens_and_equals_signs_are_spellings_of_the_same(
+    recipe, eight_pairs, spelling
+):
+    status, printed = recipe.run("--local_data_opts", eight_pairs, *spelling)
+    assert status == 0, printed
+    assert "stage 1: " in printed
+    assert "stage 3: " not in printed
+
+
+def test_a_missing_package_is_told_with_its_mend(recipe):
+    recipe.path = "/usr/bin:/bin"
+    if shutil.which("bspmpnet", path=recipe.path) is not None:
+        pytest.skip("the package is installed for the whole machine")
+    status, printed = recipe.run("--stop_stage", "1")
+    assert status == 1
+    assert "run 'make install' in" in printed
+
+
+def test_stages_1_to_5_make_what_training_reads_and_are_not_redone(recipe, eight_pairs):
+    options = ["--local_data_opts", eight_pairs, "--stop_stage", "5"]
+    status, printed = recipe.run(*options)
+    assert status == 0, printed
+    utterances = [line.split()[0] for line in recipe.lines("dump/raw/tr_mini/wav.scp")]
+    assert utterances == [f"s{n % 3}_{n:03d}" for n in sorted(range(8), key=key)]
+    shapes = recipe.lines("exp/enh_stats_16k/train/speech_mix_shape")
+    assert shapes == [f"{utterance} 16000" for utterance in utterances]
+
+    status, printed = recipe.run(*options, "--nj", "2")
+    assert status == 0, printed
+    assert printed.count("done already") == 1 + 3 + 2 + 2  # of stages 1, 3, 4 and 5
+
+    status, printed = recipe.run(*options, "--max_wav_duration", "0.5")
+    assert status == 1
+    assert "no utterance is between 0.1 and 0.5 s long" in printed
+
+
+def key(number: int) -> tuple[int, int]:
+    """Order of the pairs' names: speaker, then number."""
+    return number % 3, number
+
+
+def test_data_that_changed_is_formatted_again(recipe, eight_pairs):
+    options = ["--stop_stage", "3", "--local_data_opts", eight_pairs]
+    assert recipe.run(*options)[0] == 0
+    listed = recipe.folder / "data/tr_mini/text"
+    listed.write_text("s0_000 changed\n")
+    _, printed = recipe.run(*options)
+    redo = [
+        line.rpartition("/raw/")[2] for line in printed.splitlines() if "/raw/" in line
+    ]
+    assert "org/tr_mini/.done)" not in redo
+    assert "org/cv_mini/.done)" in redo
+
+
+def test_perturbed_speed_triples_the_training_set(recipe, eight_pairs):
+    status, printed = recipe.run(
+        *["--local_data_opts", eight_pairs, "--stop_stage", "4"],
+        *["--speed_perturb_factors", "0.9 1.0 1.1"],
+    )
+    assert status == 0, printed
+    lengths = [
+        line.split()[1] for line in recipe.lines("dump/raw/tr_mini_sp/utt2num_samples")
+    ]
+    assert sorted(lengths) == ["14545"] * 8 + ["16000"] * 8 + ["17778"] * 8
+    assert len(recipe.lines("dump/raw/cv_mini/wav.scp")) == 8
+
+
+def test_a_config_with_an_unknown_option_stops_in_stage_5(recipe, eight_pairs):
+    config = {**CONFIG, "separator_conf": {**TINY, "phase_pth": "mask"}}
+    (recipe.folder / "conf/typo.yaml").write_text(yaml.safe_dump(config))
+    status, printed = recipe.run(
+        *["--local_data_opts", eight_pairs, "--stop_stage", "6"],
+        *["--enh_config", "conf/typo.yaml"],
+    )
+    assert status == 1
+    assert "did you mean 'phase_path'?" in printed
+    assert "stage 6" not in printed
+
+
+def test_killed_while_formatting_it_completes_when_run_again(recipe, make_pairs):
+    noisy, clean = make_pairs(40, seconds=4.0, rate=44100)
+    data = f"--noisy_dir {noisy} --clean_dir {clean}"
+    options = ["--local_data_opts", data, "--stop_stage", "3"]
+    process = recipe.start(*options)
+    dump = recipe.folder / "dump/raw/org/tr_mini"
+    while not list(dump.glob("data/wav/s*.wav")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (dump / "wav.scp").exists()
+    assert not (dump / ".done").exists()
+
+    status, printed = recipe.run(*options)
+    assert status == 0, printed
+    train, valid, test = (
+        recipe.lines(f"{where}/wav.scp")
+        for where in (
+            "dump/raw/org/tr_mini",
+            "dump/raw/org/cv_mini",
+            "dump/raw/tt_mini",
+        )
+    )
+    assert len(train) + len(valid) + len(test) == 40
+    lengths = recipe.lines("dump/raw/org/tr_mini/utt2num_samples")
+    assert {line.split()[1] for line in lengths} == {"64000"}
+
+
+def test_evaluation_without_a_model_names_the_missing_file(recipe):
+    status, printed = recipe.run("--stage", "7", "--expdir", "exp_new")
+    assert status == 2
+    assert printed.splitlines()[-1] == (
+        "enh.sh: error: exp_new/enh_tiny_raw/valid.loss.best.pth is missing; "
+        "train it (stage 6) or name another file there by --inference_model"
+    )
+
+
+@pytest.mark.smoke
+def test_the_whole_chain_trains_enhances_scores_and_packs(recipe, eight_pairs):
+    options = ["--local_data_opts", eight_pairs, "--inference_nj", "1"]
+    options += ["--pcs_outputs", "natural", "--enh_tag", "tiny"]
+    status, printed = recipe.run(*options)
+    assert status == 0, printed
+    assert "1epoch results" in printed
+    assert len(recipe.lines("exp/enh_tiny/enhanced_tt_mini/spk1.scp")) == 8
+    rows = [
+        line for line in recipe.lines("exp/enh_tiny/RESULTS.md") if "tt_mini|" in line
+    ]
+    assert [row.split("|")[1] for row in rows] == ["noisy_tt_mini", "enhanced_tt_mini"]
+    assert (recipe.folder / "exp/enh_tiny/enh_tiny_valid.loss.best.zip").stat().st_size
+
+    status, printed = recipe.run(*options, "--stop_stage", "8")
+    assert status == 0, printed
+    assert "epoch results" not in printed
+
+    recipe.command = [str(recipe.folder / "exp/enh_tiny/run.sh")]
+    status, printed = recipe.run("--stop_stage", "6")
+    assert status == 0, printed
+    assert "stage 6: " in printed
+    assert "stage 5: " not in printed
