@@ -8,7 +8,10 @@ The modules are s3prl's (its fork espnet-s3prl beside torchaudio >= 2.9); the lo
 them is ours, so that a padded batch gives what each utterance gives alone.
 """
 
+import logging
+import math
 import re
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -183,7 +186,9 @@ class SSLModel(nn.Module):
         """Run the transformer over [B, S, D] and keep every layer's output."""
         encoder = self.model.encoder
         mask = frame_mask(frames, x.size(1))
-        padding = None if bool(mask.all()) else ~mask
+        padding = None
+        if not bool(mask.all()):  # -inf, of the type of the relative position's bias
+            padding = torch.zeros_like(mask, dtype=x.dtype).masked_fill(~mask, -math.inf)
         x = x * mask.unsqueeze(2)
         x = x + encoder.pos_conv(x.transpose(1, 2)).transpose(1, 2)
         if not encoder.layer_norm_first:
@@ -283,9 +288,12 @@ def _build_wavlm(architecture: dict) -> nn.Module:
     if unknown:
         raise UserError(f"upstream_conf: unknown {unknown}; known are {sorted(known)}")
     convolutions = _read_convolutions(architecture["conv_feature_layers"])
-    return WavLM(
-        WavLMConfig({**architecture, "conv_feature_layers": str(list(convolutions))})
-    )
+    config = WavLMConfig({**architecture, "conv_feature_layers": str(convolutions)})
+    # Its whole configuration on screen, and torch's word on weight_norm, help nobody.
+    logging.getLogger(WavLM.__module__).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return WavLM(config)
 
 
 def _read_convolutions(text: str | Sequence) -> list[tuple[int, int, int]]:
