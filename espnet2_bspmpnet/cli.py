@@ -60,6 +60,13 @@ def pairs_corpus(options: argparse.Namespace) -> None:
     pairs.prepare(**_arguments(options))
 
 
+def pairs_set(options: argparse.Namespace) -> None:
+    """Make one data directory of pairs, such as a further test set."""
+    from espnet2_bspmpnet.corpora import pairs
+
+    pairs.prepare_set(**_arguments(options))
+
+
 def check_data(options: argparse.Namespace) -> None:
     """Make sure that data directories are complete and their audio fits together."""
     from espnet2_bspmpnet.datadir import DataDir, check_pairs
@@ -218,6 +225,11 @@ def _parser() -> argparse.ArgumentParser:
     argument("--data_dir", required=True, help="for the data directories")
     for part in ("train", "valid", "test"):
         argument(f"--{part}_set", required=True, help=f"name of the {part} set")
+
+    argument = add(pairs_set)
+    argument("--noisy_dir", required=True, help="folder of noisy files")
+    argument("--clean_dir", required=True, help="folder of clean files, same names")
+    argument("--data_dir", required=True, help="to make, such as data/tt_mine")
 
     argument = add(check_data)
     argument("directories", nargs="+", metavar="DIR", help="data directory")

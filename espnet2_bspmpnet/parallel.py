@@ -56,7 +56,8 @@ def parallel_map(
 
     items = list(items)
     nj = min(nj, len(items))
-    bar = tqdm(total=len(items), desc=description, file=sys.stderr, mininterval=0.5)
+    # disable=None: no bar where stderr is no terminal but a log.
+    bar = tqdm(total=len(items), desc=description, file=sys.stderr, disable=None)
     with bar:
         if nj <= 1:
             results = []

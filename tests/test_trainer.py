@@ -81,7 +81,6 @@ def arguments(pairs, output_dir, **changes):
 def train(command):
     from espnet2_bspmpnet.bin.enh_train import main
 
-    # A process of its own trains with fresh random numbers; so does each call here.
     main(command)
 
 

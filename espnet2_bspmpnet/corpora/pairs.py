@@ -82,10 +82,30 @@ def prepare(
         held_out = _held_out(train, len(missing))
         for name, names in zip(missing, held_out, strict=True):
             sets[name] = {utt: train.pop(utt) for utt in names}
-    directories = [
+    _write(
         _directory(Path(data_dir) / name, pairs)
         for name, pairs in {train_set: train, **sets}.items()
-    ]
+    )
+
+
+def prepare_set(
+    noisy_dir: str | Path, clean_dir: str | Path, data_dir: str | Path
+) -> None:
+    """Write one data directory of pairs, such as a further test set.
+
+    Args:
+        noisy_dir: noisy files (.wav, .flac or .ogg).
+        clean_dir: clean ones, by the same names.
+        data_dir: the data directory to make, such as data/tt_mine.
+
+    Raises:
+        UserError: as :func:`prepare` does.
+    """
+    _write([_directory(Path(data_dir), _pairs(noisy_dir, clean_dir))])
+
+
+def _write(directories: Iterable[DataDir]) -> None:
+    directories = list(directories)
     for directory in directories:
         check_pairs(directory)
     for directory in directories:  # all or none

@@ -171,3 +171,11 @@ def test_names_with_blanks_are_refused(tmp_path):
     options = corpus(tmp_path, ["my clip"])
     with pytest.raises(UserError, match="my clip.wav.*rename"):
         prepare(tmp_path, options)
+
+
+def test_one_set_alone_is_a_data_directory_of_all_its_pairs(tmp_path):
+    names = named(speakers=2, each=2)
+    pairs.prepare_set(**corpus(tmp_path, names), data_dir=tmp_path / "data/tt_mine")
+    made = DataDir.read(tmp_path / "data/tt_mine")
+    assert set(made.wav) == set(made.spk1) == set(names)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["tt_mine"]
