@@ -107,9 +107,9 @@ def collect_stats(options: argparse.Namespace) -> None:
 
 def check_config(options: argparse.Namespace) -> None:
     """Check a training config before hours are spent on it."""
-    from espnet2_bspmpnet import separator
+    from espnet2_bspmpnet import config
 
-    separator.check_config(options.file)
+    config.check_config(options.file)
 
 
 def split_scp(options: argparse.Namespace) -> None:

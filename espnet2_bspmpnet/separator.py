@@ -1,10 +1,7 @@
 """BSP-MPNet as an ESPnet2 separator: waveform in, waveform and ``others`` out."""
 
-import difflib
-import inspect
 from collections import OrderedDict
 from collections.abc import Callable
-from pathlib import Path as FilePath
 from typing import NamedTuple
 
 import torch
@@ -19,7 +16,7 @@ from espnet2_bspmpnet.pcs import PCS
 from espnet2_bspmpnet.phase import MaskedPhase, ParallelPhase, ResidualPhase
 from espnet2_bspmpnet.rema import REMA, MaskGate
 from espnet2_bspmpnet.spectrum import Spectrum, frame_mask
-from espnet2_bspmpnet.ssl_models import RANDOM, build_ssl
+from espnet2_bspmpnet.ssl_models import build_ssl
 
 SAMPLE_RATE = 16000
 LEVELS = ("rms", "none")
@@ -247,49 +244,6 @@ class BSPMPNetSeparator(AbsSeparator):
         # PCS makes a signal some 7 dB louder; the listener's level is not ours to change.
         loudness = _rms(natural, lengths) / _rms(boosted, lengths).clamp(min=1e-8)
         return boosted * loudness
-
-
-def check_config(path: str | FilePath) -> None:
-    """Check a training configuration before hours are spent on it.
-
-    Args:
-        path: ESPnet configuration file (YAML).
-
-    Raises:
-        UserError: names the unknown option, the nearest known one, or the wrong value.
-    """
-    import yaml
-
-    if not FilePath(path).is_file():
-        raise UserError(f"{path}: no such configuration file; give one with --enh_config")
-    try:
-        config = yaml.safe_load(FilePath(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: empty, or not a table of options")
-    if config.get("separator") != "bsp_mpnet":
-        return
-    options = config.get("separator_conf") or {}
-    parameters = inspect.signature(BSPMPNetSeparator).parameters
-    known = [name for name in parameters if name != "input_dim"]
-    for name in options:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1)
-            mend = f"did you mean {nearest[0]!r}?" if nearest else f"known: {known}"
-            raise UserError(f"{path}: separator_conf has no option {name!r}; {mend}")
-    checkpoint = options.get("checkpoint")
-    if checkpoint and checkpoint != RANDOM and not FilePath(checkpoint).is_file():
-        raise UserError(
-            f"{path}: separator_conf: checkpoint: {checkpoint} does not exist; give the"
-            f" file of the pretrained weights, or '{RANDOM}'"
-        )
-    try:
-        # One SSL layer tells as much as 24, and is built in no time.
-        upstream_conf = {**(options.get("upstream_conf") or {}), "encoder_layers": 1}
-        BSPMPNetSeparator(1, **{**options, "upstream_conf": upstream_conf})
-    except (UserError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: separator_conf: {error}") from None
 
 
 def _rms(wave: Tensor, lengths: Tensor) -> Tensor:

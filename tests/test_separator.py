@@ -11,7 +11,7 @@ from espnet2_bspmpnet.bsp_mpnet import Estimate
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.losses import BSPMPNetLoss, BSPMPNetSolver
 from espnet2_bspmpnet.pcs import pcs_weights
-from espnet2_bspmpnet.separator import LEVEL_RMS, BSPMPNetSeparator, check_config
+from espnet2_bspmpnet.separator import LEVEL_RMS, BSPMPNetSeparator
 from tests.networks import TINY, speech_like, tiny_separator
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -283,37 +283,3 @@ def test_every_option_of_the_separator_is_documented():
         assert f"        {name}: " in f"    {inspect.getdoc(BSPMPNetSeparator)}".replace(
             "\n", "\n    "
         ), name
-
-
-def written(tmp_path, **separator_conf):
-    path = tmp_path / "train.yaml"
-    config = {"separator": "bsp_mpnet", "separator_conf": {**TINY, **separator_conf}}
-    path.write_text(yaml.safe_dump(config))
-    return path
-
-
-def test_check_config_accepts_a_good_one(tmp_path):
-    check_config(written(tmp_path))
-
-
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        (dict(phase_pat="mask"), "no option 'phase_pat'; did you mean 'phase_path'"),
-        (dict(phase_path="masc"), "train.yaml: separator_conf: phase_path"),
-        (dict(checkpoint="/no/WavLM.pt"), "/no/WavLM.pt does not exist"),
-        (dict(upstream="wavlm"), "wavlm_large"),
-    ],
-)
-def test_check_config_names_what_is_wrong(tmp_path, options, message):
-    with pytest.raises(UserError, match=message):
-        check_config(written(tmp_path, **options))
-
-
-def test_check_config_names_a_missing_or_broken_file(tmp_path):
-    with pytest.raises(UserError, match="no such configuration file"):
-        check_config(tmp_path / "none.yaml")
-    broken = tmp_path / "broken.yaml"
-    broken.write_text("separator: [")
-    with pytest.raises(UserError, match="broken.yaml: not valid YAML"):
-        check_config(broken)
