@@ -86,16 +86,17 @@ class BSPMPNet(nn.Module):
         magnitude, phase = self.spectrum(wave)  # X', Xp [B, F, T]
         boosted = self.pcs(magnitude)  # X^
         mask = frame_mask(self.spectrum.num_frames(lengths), magnitude.size(2))
-        layers, ssl_frames = self.ssl(wave, lengths)
+        dtype = next(self.parameters()).dtype  # not float32 in reduced precision
+        layers, ssl_frames = self.ssl(wave.to(dtype), lengths)
         features = self.fs_ssl(layers, ssl_frames, magnitude.size(2))
 
         estimate = boosted if self.pcs_target else magnitude
         if self.magnitude_path is not None:
             seen = boosted if self.pcs_input else magnitude
-            z_rema = self.magnitude_path(seen, features["magnitude"], mask)
+            z_rema = self.magnitude_path(seen.to(dtype), features["magnitude"], mask)
             estimate = self.magnitude_path.head(z_rema).float() * estimate
         if self.phase_path is not None:
-            z_rema = self.phase_path(phase, features["phase"], mask)
+            z_rema = self.phase_path(phase.to(dtype), features["phase"], mask)
             phase = self.phase_path.head(z_rema, phase).float()
         return Estimate(estimate, phase, mask)
 

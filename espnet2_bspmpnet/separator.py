@@ -208,6 +208,7 @@ class BSPMPNetSeparator(AbsSeparator):
             UserError: for several channels or a signal without samples.
         """
         _check_input(input, ilens)
+        ilens = ilens.to(input.device)  # ESPnet's chunk iterator leaves them on the CPU
         real = frame_mask(ilens, input.size(1))
         wave = input.float() * real
         gain = self._level_gain(wave, ilens)

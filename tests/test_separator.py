@@ -230,6 +230,20 @@ def test_bfloat16_training_step_has_finite_gradients():
         assert parameter.grad is None or torch.isfinite(parameter.grad).all(), name
 
 
+@pytest.mark.parametrize(
+    "dtype, tolerance", [(torch.float64, 1e-5), (torch.bfloat16, 0.05)]
+)
+def test_a_model_in_another_precision_agrees(dtype, tolerance):
+    """As ESPnet's enh_inference --dtype converts it."""
+    wave, lengths = speech_like(8000, 6000)
+    separator = tiny_separator(phase_path="residual", pcs_output="natural").eval()
+    with torch.no_grad():
+        (exact,), _, _ = separator(wave, lengths)
+        (other,), _, _ = separator.to(dtype)(wave.to(dtype), lengths)
+    assert other.dtype == dtype
+    assert (other.float() - exact).abs().max() < tolerance * exact.abs().max()
+
+
 @pytest.mark.parametrize("length", [1, 50, 399, 400, 401])
 def test_signals_shorter_than_a_window_come_back_at_their_length(length):
     wave, lengths = speech_like(length)
