@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from pickle import UnpicklingError
 
 from espnet2_bspmpnet.audio import audio_info, write_audio
 from espnet2_bspmpnet.datadir import read_scp
@@ -42,6 +43,7 @@ def check_options(options: dict) -> None:
                 raise UserError(f"--{name}: {path} does not exist; train the model first")
         if options["model_file"] is None:
             raise UserError("--model_file: name the trained model, or give --model_tag")
+        check_model(options["model_file"])
     keys = None
     if options["key_file"] is not None:
         keys = set(read_scp(options["key_file"]))
@@ -56,6 +58,27 @@ def check_options(options: dict) -> None:
                         f"{wav}: {info.rate} Hz, but --fs is {options['fs']}; resample"
                         " it first (bspmpnet format_data does)"
                     )
+
+
+def check_model(path: str) -> None:
+    """Refuse a torn or foreign model file by its name, which torch does not tell.
+
+    Args:
+        path: model file; only its directory of tensors is read.
+
+    Raises:
+        UserError: names the file and the mend.
+    """
+    import torch
+
+    try:
+        torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except (RuntimeError, UnpicklingError, EOFError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "it ends too soon"
+        raise UserError(
+            f"--model_file: {path} is damaged or no trained model ({reason}); copy it"
+            " again, or name another of the epochs saved beside it"
+        ) from None
 
 
 def whole_file_writer(base: type) -> type:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from espnet2_bspmpnet.bin.enh_inference import check_options, whole_file_writer
 from espnet2_bspmpnet.errors import UserError
@@ -17,8 +18,8 @@ def options(tmp_path):
         soundfile.write(path, np.full(1600, 0.1), 16000)
         lines.append(f"{key} {path}\n")
     (tmp_path / "wav.scp").write_text("".join(lines))
-    for name in ("config.yaml", "model.pth"):
-        (tmp_path / name).touch()
+    (tmp_path / "config.yaml").touch()
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "model.pth")
     return {
         "model_tag": None,
         "train_config": str(tmp_path / "config.yaml"),
@@ -40,6 +41,14 @@ def test_good_input_passes(options):
 def test_a_missing_file_is_named(options, name):
     options[name] = "/no/such/file"
     with pytest.raises(UserError, match=f"--{name}: /no/such/file does not exist"):
+        check_options(options)
+
+
+@pytest.mark.parametrize("kept", [0, 100, 600])
+def test_a_torn_model_is_named(options, tmp_path, kept):
+    model = tmp_path / "model.pth"
+    model.write_bytes(model.read_bytes()[:kept])
+    with pytest.raises(UserError, match=r"model.pth is damaged or no trained model"):
         check_options(options)
 
 
