@@ -1,7 +1,5 @@
 """The loss (Eqs. 11-15), and what ESPnet needs to compute and validate with it."""
 
-import math
-
 import numpy as np
 import torch
 from espnet2.enh.loss.criterions.time_domain import TimeDomainLoss
@@ -9,11 +7,12 @@ from espnet2.enh.loss.wrappers.abs_wrapper import AbsLossWrapper
 from torch import Tensor
 
 from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.spectrum import wrap_phase
 
 
 def anti_wrap(t: Tensor) -> Tensor:
     """K_AW(t) = abs(t - 2 pi round(t / 2 pi)): a difference of 2 pi is none (Eq. 14)."""
-    return (t - 2 * math.pi * torch.round(t / (2 * math.pi))).abs()
+    return wrap_phase(t).abs()
 
 
 def masked_mean(error: Tensor, mask: Tensor) -> Tensor:

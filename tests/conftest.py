@@ -18,15 +18,6 @@ def repository() -> Path:
     return REPOSITORY
 
 
-@pytest.fixture(scope="session")
-def shared_audio() -> Path:
-    """The folder of real recordings that may lie beside the repository."""
-    folder = REPOSITORY.parent / "shared" / "audio"
-    if not folder.is_dir():
-        pytest.skip(f"no recordings at {folder}")
-    return folder
-
-
 @pytest.fixture
 def make_pairs(tmp_path) -> Callable[..., tuple[Path, Path]]:
     """Return a function that writes pairs of noisy and clean files to two folders."""

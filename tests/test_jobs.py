@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from espnet2_bspmpnet.jobs import UsageError, parse
+from tests.processes import is_running, wait_until
 
 COMMAND = [sys.executable, "-m", "espnet2_bspmpnet.jobs"]
 ENVIRONMENT = {
@@ -180,20 +181,6 @@ def start(words: list[str], folder: Path) -> subprocess.Popen:
 
 def processes(path: Path) -> list[int]:
     return [int(number) for number in path.read_text().split()]
-
-
-def wait_until(condition, seconds: float = 20.0) -> None:
-    deadline = time.time() + seconds
-    while not condition():
-        assert time.time() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def is_running(process: int) -> bool:
-    status = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True
-    ).stdout
-    return status.strip() != "" and not status.startswith("Z")
 
 
 def test_options_may_stand_on_both_sides_of_the_array():

@@ -11,6 +11,7 @@ import pytest
 
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.parallel import parallel_map
+from tests.processes import is_running, wait_until
 
 
 def double(number: int) -> int:
@@ -82,17 +83,3 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     parent.wait()
     workers = [int(note.read_text()) for note in notes]
     wait_until(lambda: not any(is_running(worker) for worker in workers))
-
-
-def wait_until(condition, seconds: float = 20.0) -> None:
-    deadline = time.time() + seconds
-    while not condition():
-        assert time.time() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def is_running(process: int) -> bool:
-    status = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True
-    ).stdout
-    return status.strip() != "" and not status.startswith("Z")
