@@ -15,6 +15,12 @@ REQUIREMENTS = [
     # WavLM, Data2Vec and others. s3prl itself breaks with torchaudio 2.9 and newer;
     # this fork, which is imported as s3prl too, does not.
     "espnet-s3prl>=2026.5.14",
+    # Downloads released SSL weights into the cache that all its users share, over
+    "huggingface_hub>=2.4,<3",
+    # whose errors are told in words that help.
+    "httpx2>=2.0,<3",
+    # The format that transformers writes weights in, and of the feature cache's files.
+    "safetensors>=0.4.3",
     # Loads packed models; before 0.1.8 it could corrupt their config, but the mended
     # releases need Python 3.12.
     "espnet_model_zoo>=0.1.11; python_version>='3.12'",
@@ -50,8 +56,8 @@ REQUIREMENTS = [
 ]
 
 EXTRAS = {
-    # Runs tests/.
-    "test": ["pytest>=8.0"],
+    # Runs tests/, which compare the SSL models with transformers' of the same weights.
+    "test": ["pytest>=8.0", "transformers>=5.20"],
     # The speech synthesiser behind the mini recipe's corpus; brings its own library.
     "mini": ["espeakng-loader>=0.2.4"],
 }

@@ -11,8 +11,8 @@ import statistics
 import time
 
 import torch
-import yaml
 
+from espnet2_bspmpnet.config import read_config
 from espnet2_bspmpnet.losses import BSPMPNetLoss, BSPMPNetSolver
 from espnet2_bspmpnet.separator import BSPMPNetSeparator
 
@@ -30,8 +30,7 @@ def main() -> None:
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    with open(options.config, encoding="utf-8") as file:
-        conf = yaml.safe_load(file)["separator_conf"]
+    conf = read_config(options.config)["separator_conf"]
     separator = BSPMPNetSeparator(1, **{**conf, "checkpoint": "random"})
     separator.to(options.device).train()
     solver = BSPMPNetSolver(BSPMPNetLoss())

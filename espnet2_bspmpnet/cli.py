@@ -112,6 +112,18 @@ def check_config(options: argparse.Namespace) -> None:
     config.check_config(options.file)
 
 
+def show_config(options: argparse.Namespace) -> None:
+    """Show a training config with all that it inherits, as stock ESPnet reads it."""
+    from espnet2_bspmpnet import config
+    from espnet2_bspmpnet.atomic import write_text
+
+    text = config.dump_config(config.read_config(options.file))
+    if options.output is None:
+        print(text, end="")
+    else:
+        write_text(options.output, text)
+
+
 def split_scp(options: argparse.Namespace) -> None:
     """Split a list for parallel jobs into keys.1.scp ...; print how many were made."""
     from espnet2_bspmpnet import dataprep
@@ -260,6 +272,10 @@ def _parser() -> argparse.ArgumentParser:
 
     argument = add(check_config)
     argument("file", help="training config (YAML)")
+
+    argument = add(show_config)
+    argument("file", help="training config (YAML)")
+    argument("--output", help="file to write it to; by default it is printed")
 
     argument = add(split_scp)
     argument("--scp", required=True, help="list to split")

@@ -1,39 +1,122 @@
-"""A training configuration, checked before hours are spent on it."""
+"""A training configuration: resolved with what it inherits, and checked beforehand.
+
+A configuration may begin with ``base: FILE`` and say only what differs from that file.
+"""
 
 import argparse
 import difflib
 import inspect
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from espnet2_bspmpnet.errors import UserError
+
+# Of ESPnet's preprocessor "enh": they make another waveform of an utterance each time.
+RANDOM_OPTIONS = (
+    "speech_segment",
+    "speech_volume_normalize",
+    "rir_scp",
+    "noise_scp",
+    "data_aug_prob",
+)
+
+
+def read_config(path: str | Path) -> dict:
+    """Read a configuration with what it inherits by ``base:``.
+
+    Tables are merged key by key, anything else is replaced.  Where an option such as
+    ``optim`` changes, the base's ``optim_conf``, meant for another class, is dropped.
+
+    Args:
+        path: ESPnet configuration file (YAML); its ``base:``, if any, names another one
+            relative to the file that says so, and may have a base itself.
+
+    Raises:
+        UserError: names the file that is missing, unreadable or its own base.
+    """
+    return _inherit(Path(path), ())
+
+
+def dump_config(config: dict) -> str:
+    """Write a configuration as the YAML that ESPnet reads."""
+    from espnet2.utils.yaml_no_alias_safe_dump import yaml_no_alias_safe_dump
+
+    return yaml_no_alias_safe_dump(config, indent=4, sort_keys=False)
+
+
+def parse_training(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the options of ESPnet's enh_train; the file of --config may have a base.
+
+    Args:
+        words: command line without the program's name; None takes the process's own.
+
+    Raises:
+        UserError: for a wrong option, on the command line or in the file.
+    """
+    words = sys.argv[1:] if words is None else words
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--config")
+    path = finder.parse_known_args(words)[0].config
+    return _parse(words, path, None if path is None else read_config(path))
 
 
 def check_config(path: str | Path) -> None:
     """Check every option that ESPnet would otherwise stumble over, one by one.
 
+    Nothing is downloaded, and no pretrained weights are read.
+
     Args:
-        path: ESPnet configuration file (YAML).
+        path: ESPnet configuration file (YAML), see :func:`read_config`.
 
     Raises:
         UserError: names the unknown option, the nearest known one, or the wrong value.
     """
-    config = _read(path)
-    if config.get("separator") == "bsp_mpnet":
-        _check_separator(path, config.get("separator_conf") or {})
-    args = _parse(path)
+    config = read_config(path)
+    for name, value in config.items():
+        if name.endswith("_conf") and not isinstance(value, dict):
+            raise UserError(f"{path}: {name}: {value!r} is no table of options")
+    try:
+        args = _parse((), path, config)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    if args.separator == "bsp_mpnet":
+        _check_separator(path, args.separator_conf)
+        if args.separator_conf.get("feature_cache"):
+            _check_feature_cache(path, args)
     _check_criteria(path, args.criterions)
     _check_training(path, args)
 
 
-def _read(path: str | Path) -> dict:
+def _inherit(path: Path, heirs: tuple[Path, ...]) -> dict:
+    if path.resolve() in [heir.resolve() for heir in heirs]:
+        circle = " -> ".join(map(str, (*heirs, path)))
+        raise UserError(f"{heirs[-1]}: base: goes round in a circle: {circle}")
+    if heirs and not path.exists():
+        raise UserError(
+            f"{heirs[-1]}: base: there is no {path}; a base is named relative to the"
+            " file that says so"
+        )
+    own = _read(path)
+    if "base" not in own:
+        return own
+    base = own.pop("base")
+    if not isinstance(base, str):
+        raise UserError(f"{path}: base: {base!r} is no file; name one configuration")
+    return _merge(_inherit(path.parent / base, (*heirs, path)), own)
+
+
+def _read(path: Path) -> dict:
     import yaml
 
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such configuration file; give one with --enh_config")
     try:
-        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(
+            f"{path}: no such configuration file; give one with --enh_config"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(config, dict):
@@ -41,39 +124,97 @@ def _read(path: str | Path) -> dict:
     return config
 
 
-def _check_separator(path: str | Path, options: dict) -> None:
-    from espnet2_bspmpnet.separator import BSPMPNetSeparator
-    from espnet2_bspmpnet.ssl_models import RANDOM
-
-    _check_names(path, "separator_conf", BSPMPNetSeparator, options)
-    checkpoint = options.get("checkpoint")
-    if checkpoint and checkpoint != RANDOM and not Path(checkpoint).is_file():
-        raise UserError(
-            f"{path}: separator_conf: checkpoint: {checkpoint} does not exist; give the"
-            f" file of the pretrained weights, or '{RANDOM}'"
-        )
-    # One SSL layer tells as much as 24, and is built in no time.
-    upstream_conf = {**(options.get("upstream_conf") or {}), "encoder_layers": 1}
-    with _telling(path, "separator_conf"):
-        BSPMPNetSeparator(1, **{**options, "upstream_conf": upstream_conf})
+def _merge(base: dict, own: dict) -> dict:
+    merged = {
+        name: value
+        for name, value in base.items()
+        if not _is_of_another_choice(name, base, own)
+    }
+    for name, value in own.items():
+        inherited = merged.get(name)
+        if isinstance(inherited, dict) and isinstance(value, dict):
+            value = _merge(inherited, value)
+        merged[name] = value
+    return merged
 
 
-def _parse(path: str | Path) -> argparse.Namespace:
-    """Have ESPnet's own parser read the file, without its page of usage."""
+def _is_of_another_choice(name: str, base: dict, own: dict) -> bool:
+    """Tell whether ``X_conf`` is meant for an X that is another one now."""
+    choice = name.removesuffix("_conf")
+    return choice != name and choice in own and own[choice] != base.get(choice)
+
+
+def _parse(
+    words: Sequence[str], path: str | Path | None, config: dict | None
+) -> argparse.Namespace:
+    """Have ESPnet's own parser read them, without its page of usage."""
     from espnet2.tasks.enh import EnhancementTask
 
     parser = EnhancementTask.get_parser()
+    with TemporaryDirectory() as folder:
+        resolved = Path(folder, "config.yaml")
 
-    def refuse(message: str):
-        raise UserError(f"{path}: {message}")
+        def refuse(message: str):
+            raise UserError(message.replace(str(resolved), str(path)))
 
-    parser.error = refuse
-    args = parser.parse_args(["--config", str(path)])
+        parser.error = refuse
+        if config is None:
+            return parser.parse_args(words)
+        resolved.write_text(dump_config(config), encoding="utf-8")
+        args = parser.parse_args([*words, "--config", str(resolved)])
     # argparse checks choices on the command line, not those that a file gives.
-    for choices in EnhancementTask.class_choices_list:
-        with _telling(path, choices.name):
-            choices.get_class(getattr(args, choices.name))
+    for action in parser._actions:
+        value = getattr(args, action.dest, None)
+        if action.choices and value is not None and value not in action.choices:
+            known = ", ".join(map(str, action.choices))
+            refuse(f"{action.dest}: {value!r} is not one of {known}")
+    args.config = str(path)
     return args
+
+
+def _check_separator(path: str | Path, options: dict) -> None:
+    from espnet2_bspmpnet.separator import BSPMPNetSeparator
+    from espnet2_bspmpnet.ssl_models import RANDOM
+    from espnet2_bspmpnet.ssl_weights import find_checkpoint
+
+    _check_names(path, "separator_conf", BSPMPNetSeparator, options)
+    chosen = inspect.signature(BSPMPNetSeparator).bind(1, **options)
+    chosen.apply_defaults()
+    checkpoint, upstream = map(chosen.arguments.get, ("checkpoint", "upstream"))
+    with _telling(path, "separator_conf"):
+        # The upstream's own name stands for a download, for which it is too early.
+        if checkpoint not in (None, RANDOM, upstream):
+            find_checkpoint(checkpoint, upstream)
+        BSPMPNetSeparator(1, **_with_few_layers(options))
+
+
+def _with_few_layers(options: dict) -> dict:
+    """One SSL layer tells as much as 24, and is built in no time."""
+    if options.get("layers"):  # which must be there to be chosen
+        return options
+    upstream_conf = {**(options.get("upstream_conf") or {}), "encoder_layers": 1}
+    return {**options, "upstream_conf": upstream_conf}
+
+
+def _check_feature_cache(path: str | Path, args: argparse.Namespace) -> None:
+    for what, mend in _random_changes(args):
+        raise UserError(
+            f"{path}: {what} changes an utterance at random in each epoch, while"
+            " separator_conf: feature_cache keeps what was computed of it;"
+            f" {mend}, or leave feature_cache out"
+        )
+
+
+def _random_changes(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """What makes another waveform of an utterance each time, and the mends."""
+    if args.iterator_type == "chunk":
+        yield "iterator_type: chunk", "choose 'iterator_type: sequence'"
+    if args.preprocessor == "dynamic_mixing":
+        yield "preprocessor: dynamic_mixing", "choose 'preprocessor: enh'"
+    if args.preprocessor == "enh":
+        options = {**vars(args), **args.preprocessor_conf}
+        for name in filter(options.get, RANDOM_OPTIONS):
+            yield f"preprocessor_conf: {name}", f"set {name} to null"
 
 
 def _check_criteria(path: str | Path, criteria: list[dict]) -> None:
@@ -100,8 +241,9 @@ def _check_training(path: str | Path, args: argparse.Namespace) -> None:
     from espnet2.tasks.abs_task import optim_classes, scheduler_classes
     from espnet2.tasks.enh import EnhancementTask
 
-    with _telling(path, "preprocessor_conf"):
-        EnhancementTask.build_preprocess_fn(args, train=True)
+    if args.preprocessor != "dynamic_mixing":  # which reads the training data
+        with _telling(path, "preprocessor_conf"):
+            EnhancementTask.build_preprocess_fn(args, train=True)
     with _telling(path, "optim_conf"):
         parameter = torch.nn.Parameter(torch.zeros(1))
         optimizer = optim_classes[args.optim]([parameter], **args.optim_conf)

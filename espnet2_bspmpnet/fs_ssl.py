@@ -1,13 +1,15 @@
 """Feature-separated self-supervised features, FS-SSL (Eqs. 3-5)."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
 
 class LayerWeights(nn.Module):
-    """F = sum_i w_i . z_i with weights in (0, 1) that sum to 1 (Eq. 3).
+    """Weights w_i in (0, 1) of the layers, which sum to 1: w in Eq. 3.
 
-    The weights are a softmax, uniform at the start.
+    They are a softmax, uniform at the start.
 
     Args:
         num_layers: N.
@@ -17,20 +19,33 @@ class LayerWeights(nn.Module):
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(num_layers))
 
-    @property
-    def weights(self) -> Tensor:
+    def forward(self) -> Tensor:
         """The weights w_i [N]."""
         return self.logits.softmax(0)
 
-    def forward(self, layers: list[Tensor]) -> Tensor:
-        """Sum the layers' outputs, each [B, S, D], to [B, S, D]."""
-        if len(layers) != len(self.logits):
-            raise ValueError(f"{len(layers)} layers for {len(self.logits)} weights")
-        weights = self.weights
-        total = weights[0] * layers[0]
-        for weight, layer in zip(weights[1:], layers[1:]):
-            total = total + weight * layer
-        return total
+
+def weighted_sums(layers: Iterable[Tensor], weights: list[Tensor]) -> list[Tensor]:
+    """F = sum_i w_i . z_i (Eq. 3), for several w at once.
+
+    The layers are added up as they come: none needs to be kept for the sums.
+
+    Args:
+        layers: the layers' outputs z_i, N times [B, S, D].
+        weights: each [N].
+
+    Returns:
+        F for each of ``weights`` [B, S, D].
+
+    Raises:
+        ValueError: not as many layers as weights.
+    """
+    sums = []
+    for layer, *shares in zip(layers, *weights, strict=True):
+        if sums:
+            sums = [torch.addcmul(f, w, layer) for f, w in zip(sums, shares)]
+        else:
+            sums = [w * layer for w in shares]
+    return sums
 
 
 class Gate(nn.Module):
@@ -120,7 +135,7 @@ class FSSSL(nn.Module):
         self.gates = nn.ModuleDict({n: Gate(width) for n in paths if separate})
 
     def forward(
-        self, layers: list[Tensor], frames: Tensor, num_frames: int
+        self, layers: Iterable[Tensor], frames: Tensor, num_frames: int
     ) -> dict[str, Tensor]:
         """Compute F'_m and F'_p.
 
@@ -132,9 +147,9 @@ class FSSSL(nn.Module):
         Returns:
             features [B, T, D] of each path.
         """
+        weights = [weights() for weights in self.layer_weights.values()]
         features = {}
-        for name, weigh in self.layer_weights.items():
-            summed = weigh(layers)
+        for name, summed in zip(self.layer_weights, weighted_sums(layers, weights)):
             if name in self.gates:
                 summed = self.gates[name](summed)
             features[name] = self.alignment(summed, frames, num_frames)

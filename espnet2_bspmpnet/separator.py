@@ -16,7 +16,7 @@ from espnet2_bspmpnet.pcs import PCS
 from espnet2_bspmpnet.phase import MaskedPhase, ParallelPhase, ResidualPhase
 from espnet2_bspmpnet.rema import REMA, MaskGate
 from espnet2_bspmpnet.spectrum import Spectrum, frame_mask
-from espnet2_bspmpnet.ssl_models import build_ssl
+from espnet2_bspmpnet.ssl_models import SSLModel
 
 SAMPLE_RATE = 16000
 LEVELS = ("rms", "none")
@@ -66,11 +66,20 @@ class BSPMPNetSeparator(AbsSeparator):
             natural one; "natural" without.  Can be changed at inference.
         coarse_encoder: false is "w/o MP-2DC".
         coarse_channels: feature maps of the coarse encoder.
-        upstream: SSL architecture, a name in ssl_models.ARCHITECTURES.
+        upstream: SSL architecture, a name in ssl_architectures.ARCHITECTURES.
         upstream_conf: options that differ from that architecture.
-        checkpoint: file with the SSL model's pretrained weights, or "random".
+        checkpoint: file or folder with the SSL model's pretrained weights, "random", or
+            None to download the upstream's released ones (once).
         finetune: "partial" (PF), "full" or "none" ("w/o PF").
-        include_layer0: the SSL transformer's input counts as a layer, too.
+        layers: the SSL layers to weigh, from 1 (0 is the transformer's input), or None
+            for all; those after the last of them are not built.
+        gradient_checkpointing: compute SSL layers again in the backward pass: less
+            memory, more time.
+        ssl_lr_scale: learning rate of the SSL model relative to that of the rest.
+        save_ssl: false, with ``finetune: none``, keeps the SSL weights out of the
+            model file, which then records the checkpoint that it needs.
+        feature_cache: with ``finetune: none``, folder where training keeps the SSL
+            features of utterances; not together with random crops.
         fs_ssl: false is "w/o FS-SSL".
         decoder_dim: d, channels of the REMA decoders.
         num_blocks: REMA blocks of each decoder.
@@ -103,7 +112,11 @@ class BSPMPNetSeparator(AbsSeparator):
         upstream_conf: dict | None = None,
         checkpoint: str | None = None,
         finetune: str = "partial",
-        include_layer0: bool = False,
+        layers: list[int] | None = None,
+        gradient_checkpointing: bool = False,
+        ssl_lr_scale: float = 1.0,
+        save_ssl: bool = True,
+        feature_cache: str | None = None,
         fs_ssl: bool = True,
         decoder_dim: int = 512,
         num_blocks: int = 2,
@@ -138,7 +151,17 @@ class BSPMPNetSeparator(AbsSeparator):
 
         spectrum = Spectrum(n_fft, win_length, hop_length)
         num_bins = spectrum.num_bins
-        ssl = build_ssl(upstream, upstream_conf, checkpoint, finetune, include_layer0)
+        ssl = SSLModel(
+            upstream,
+            upstream_conf,
+            checkpoint,
+            finetune,
+            layers,
+            gradient_checkpointing,
+            ssl_lr_scale,
+            save_ssl,
+            feature_cache,
+        )
 
         def build_path(head: nn.Module) -> Path:
             return Path(
@@ -249,7 +272,9 @@ class BSPMPNetSeparator(AbsSeparator):
 
 def _rms(wave: Tensor, lengths: Tensor) -> Tensor:
     """Root mean square [B, 1] of waveforms that are zero beyond their lengths."""
-    return (wave.square().sum(1) / lengths).sqrt().unsqueeze(1)
+    # In double precision, so that the last bit does not depend on the padding.
+    energy = wave.double().square().sum(1) / lengths
+    return energy.sqrt().to(wave.dtype).unsqueeze(1)
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

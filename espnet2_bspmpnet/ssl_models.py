@@ -1,118 +1,140 @@
-"""Self-supervised speech models behind one interface; the only file that knows s3prl.
+"""Self-supervised speech models behind one interface.
 
-An :class:`SSLModel` takes waveforms and lengths and gives the outputs of all its
-transformer layers and their lengths.  It also tells its width, number of layers, stride
-and receptive field, so that nothing after it needs to know which model it is.
-
-The modules are s3prl's (its fork espnet-s3prl beside torchaudio >= 2.9); the loop over
-them is ours, so that a padded batch gives what each utterance gives alone.
+An :class:`SSLModel` takes waveforms and lengths and gives the outputs of its transformer
+layers, one after the other, and their lengths.  It also tells its width, number of
+layers, stride and receptive field, so that nothing after it needs to know which model it
+is.  The modules are s3prl's; the loop over them is ours, so that a padded batch gives
+what each utterance gives alone, and no layer is computed or kept that nobody uses.
 """
 
-import logging
 import math
-import re
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.checkpoint import checkpoint as recomputed
 
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.spectrum import frame_mask
+from espnet2_bspmpnet.ssl_architectures import (
+    architecture,
+    build_network,
+    read_convolutions,
+)
+from espnet2_bspmpnet.ssl_layers import transformer_layer
+from espnet2_bspmpnet.ssl_weights import (
+    checkpoint_sha256,
+    find_checkpoint,
+    read_weights,
+)
 
 FINETUNE_MODES = ("partial", "full", "none")
 RANDOM = "random"
 
-_WAVLM_BASE = {
-    "extractor_mode": "default",
-    "conv_feature_layers": "[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] * 2",
-    "conv_bias": False,
-    "normalize": False,
-    "encoder_layers": 12,
-    "encoder_embed_dim": 768,
-    "encoder_ffn_embed_dim": 3072,
-    "encoder_attention_heads": 12,
-    "layer_norm_first": False,
-    "activation_fn": "gelu",
-    "conv_pos": 128,
-    "conv_pos_groups": 16,
-    "relative_position_embedding": True,
-    "num_buckets": 320,
-    "max_distance": 800,
-    "gru_rel_pos": True,
-    "dropout": 0.1,
-    "attention_dropout": 0.1,
-    "activation_dropout": 0.0,
-}
-ARCHITECTURES = {
-    "wavlm_base": _WAVLM_BASE,
-    "wavlm_base_plus": _WAVLM_BASE,
-    "wavlm_large": {
-        **_WAVLM_BASE,
-        "extractor_mode": "layer_norm",
-        "normalize": True,
-        "encoder_layers": 24,
-        "encoder_embed_dim": 1024,
-        "encoder_ffn_embed_dim": 4096,
-        "encoder_attention_heads": 16,
-        "layer_norm_first": True,
-    },
-}
-
 
 class SSLModel(nn.Module):
-    """WavLM as a source of layer-wise features.
+    """A speech model of :data:`ssl_architectures.ARCHITECTURES` as a source of features.
 
     Args:
-        architecture: s3prl's WavLM options, as in :data:`ARCHITECTURES`.
-        checkpoint: file with pretrained weights in the released format
-            ({"cfg", "model"}), or "random".  The file is read when the model is first
-            used, and not at all if a trained model's weights were loaded before:
-            inference never looks for it.
+        upstream: its name there.
+        upstream_conf: options that differ from that architecture.
+        checkpoint: pretrained weights: a file or folder (see ssl_weights.py), the
+            upstream's name to download the released ones, or "random"; None means the
+            upstream's name.  They are read when the model is first used, and not at
+            all if a trained model's weights were loaded before: inference never looks
+            for them.
         finetune: "partial" trains all but the convolutions, "full" all, "none" nothing.
-        include_layer0: also offer the transformer's input as a layer.
+        layers: the layers offered, counted from 1; 0 is the transformer's input.  What
+            comes after the last of them is not even built.  None offers 1 ... N.
+        gradient_checkpointing: compute each layer again in the backward pass.
+        lr_scale: the learning rate relative to the rest of the network's.
+        save_weights: false, with ``finetune: none``, leaves the weights out of the
+            trained model; only the checkpoint's SHA-256 is kept there.
+        feature_cache: folder for the features of fixed utterances, with ``finetune:
+            none``; training uses it.
 
     Raises:
-        UserError: for an unknown mode or option, or an unusable checkpoint.
+        UserError: for an unknown name, mode or option, or options that exclude each
+            other.
     """
 
     def __init__(
         self,
-        architecture: dict,
-        checkpoint: str,
+        upstream: str,
+        upstream_conf: dict | None = None,
+        checkpoint: str | None = None,
         finetune: str = "partial",
-        include_layer0: bool = False,
+        layers: Sequence[int] | None = None,
+        gradient_checkpointing: bool = False,
+        lr_scale: float = 1.0,
+        save_weights: bool = True,
+        feature_cache: str | None = None,
     ):
         super().__init__()
         if finetune not in FINETUNE_MODES:
             raise UserError(f"finetune: {finetune!r} is not one of {FINETUNE_MODES}")
+        checkpoint = checkpoint or upstream
+        if finetune != "none" and not (save_weights and feature_cache is None):
+            option = "save_ssl: false" if feature_cache is None else "feature_cache"
+            raise UserError(f"{option} goes with finetune: none only")
+        if not save_weights and checkpoint == RANDOM:
+            raise UserError("save_ssl: false: random weights cannot be read again")
+        if not lr_scale > 0:
+            raise UserError(f"ssl_lr_scale: {lr_scale} must be greater than 0")
+        self.upstream = upstream
+        self.checkpoint = checkpoint
         self.finetune = finetune
-        self.include_layer0 = include_layer0
-        self.convolutions = _read_convolutions(architecture["conv_feature_layers"])
-        self.normalize = bool(architecture["normalize"])
-        self.model = _build_wavlm(architecture)
-        self.width = self.model.encoder.embedding_dim
-        self.num_layers = len(self.model.encoder.layers) + include_layer0
-        self._choose_trainable()
-        self._pending_checkpoint = None if checkpoint == RANDOM else checkpoint
-        self.register_load_state_dict_post_hook(_forget_checkpoint)
+        self.gradient_checkpointing = gradient_checkpointing
+        self.lr_scale = lr_scale
+        self.feature_cache = feature_cache
+        self.cache = None  # training sets one, see feature_cache.py
+        self.architecture = architecture(upstream, upstream_conf)
+        self.layers = _check_layers(layers, self.architecture["encoder_layers"])
+        self.model = build_network(
+            upstream, {**self.architecture, "encoder_layers": self._last}
+        )
+        if self._is_cut and self.architecture["layer_norm_first"]:
+            self.model.encoder.layer_norm = nn.Identity()  # followed the last layer
+        self.requires_grad_(finetune != "none")
+        if finetune == "partial":
+            self.model.feature_extractor.requires_grad_(False)
+
+        self._pending = checkpoint != RANDOM
+        self.save_weights = save_weights
+        if not save_weights:
+            # One number a byte: floats survive ESPnet's averaging of models.
+            self.register_buffer("checkpoint_sha256", torch.zeros(32))
+            self.register_state_dict_post_hook(_leave_out_weights)
+            self.register_load_state_dict_post_hook(_miss_no_weights)
+        self.register_load_state_dict_pre_hook(_before_loading)
+        self.train()
+
+    @property
+    def width(self) -> int:
+        """Channels D of each layer's output."""
+        return self.architecture["encoder_embed_dim"]
+
+    @property
+    def num_layers(self) -> int:
+        """Layers offered."""
+        return len(self.layers)
 
     @property
     def stride(self) -> int:
         """Samples from one frame to the next."""
-        stride = 1
-        for _, _, step in self.convolutions:
-            stride *= step
-        return stride
+        return math.prod(
+            step for _, _, step in self.architecture["conv_feature_layers"]
+        )
 
     @property
     def receptive_field(self) -> int:
         """Samples that one frame sees."""
         field, stride = 1, 1
-        for _, kernel, step in self.convolutions:
+        for _, kernel, step in self.architecture["conv_feature_layers"]:
             field += (kernel - 1) * stride
             stride *= step
         return field
@@ -122,8 +144,8 @@ class SSLModel(nn.Module):
         seen = lengths.clamp(min=self.receptive_field)
         return (seen - self.receptive_field) // self.stride + 1
 
-    def forward(self, wave: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Compute all layers' outputs.
+    def forward(self, wave: Tensor, lengths: Tensor) -> tuple[Iterable[Tensor], Tensor]:
+        """Compute the layers' outputs, each at the moment it is asked for.
 
         A signal shorter than one frame is extended by zeros to one frame.
 
@@ -132,204 +154,247 @@ class SSLModel(nn.Module):
             lengths: samples of each [B].
 
         Returns:
-            the layers' outputs z_i, each [B, S, D], and the real frames of each [B].
+            the offered layers' outputs z_i in their order, each [B, S, D], to be
+            iterated over once, and the real frames of each utterance [B].
         """
-        if self._pending_checkpoint is not None:
-            load_checkpoint(self, self._pending_checkpoint)
+        if self._pending:
+            self.load_checkpoint()
         wave = nn.functional.pad(wave, (0, max(0, self.receptive_field - wave.size(1))))
-        if self.normalize:
-            wave = _normalise(wave, lengths)
         frames = self.num_frames(lengths)
-        with torch.no_grad() if self.finetune == "none" else nullcontext():
-            x = self._encode_frames(wave, lengths)
-            return self._transform(x, frames), frames
+        compute = partial(self._compute, wave, lengths, frames)
+        if self.cache is not None:
+            return self.cache.layers(wave, lengths, frames, compute), frames
+        return compute(), frames
 
     def train(self, mode: bool = True) -> "SSLModel":
         """Set training mode; what is wholly frozen stays in evaluation mode."""
         return super().train(mode and self.finetune != "none")
 
-    def _choose_trainable(self) -> None:
-        self.requires_grad_(self.finetune != "none")
-        self.model.mask_emb.requires_grad_(False)  # of pretraining only
-        if self.finetune == "partial":
-            self.model.feature_extractor.requires_grad_(False)
+    def load_checkpoint(self) -> None:
+        """Load the pretrained weights, all of them or none.
+
+        Raises:
+            UserError: for a checkpoint that is missing, unreadable, of another
+                architecture (its tensors are listed), or not the one that a model
+                saved without its SSL weights was trained with.
+        """
+        try:
+            path = find_checkpoint(self.checkpoint, self.upstream)
+        except UserError as error:
+            raise UserError(f"{error}{self._needs()}") from error
+        if not self.save_weights:
+            self._check_sha256(path)
+        weights = read_weights(path)
+        _check_options(path, self.upstream, self.architecture, weights.options)
+        tensors = {n: t for n, t in weights.tensors.items() if not self._is_cut_off(n)}
+        _check_fit(path, self.upstream, self.model.state_dict(), tensors)
+        self.model.load_state_dict(tensors)
+        self._pending = False
+
+    @property
+    def _last(self) -> int:
+        return max(self.layers)
+
+    @property
+    def _is_cut(self) -> bool:
+        return self._last < self.architecture["encoder_layers"]
+
+    def _is_cut_off(self, name: str) -> bool:
+        """Whether a tensor of the whole model belongs to what was cut off."""
+        parts = name.split(".")
+        if parts[:2] == ["encoder", "layers"]:
+            return self._last <= int(parts[2]) < self.architecture["encoder_layers"]
+        norm_unused = self._is_cut and self.architecture["layer_norm_first"]
+        return norm_unused and parts[:2] == ["encoder", "layer_norm"]
+
+    def _check_sha256(self, path: Path) -> None:
+        found = list(bytes.fromhex(checkpoint_sha256(path)))
+        if not self.checkpoint_sha256.any():  # training starts
+            self.checkpoint_sha256.copy_(torch.tensor(found))
+        elif found != self.checkpoint_sha256.tolist():
+            raise UserError(
+                f"checkpoint: {path} has the SHA-256 {bytes(found).hex()}{self._needs()}"
+            )
+
+    def _needs(self) -> str:
+        """What a model that was saved without its SSL weights says of them."""
+        if self.save_weights or not self.checkpoint_sha256.any():
+            return ""
+        sha256 = bytes(int(value) for value in self.checkpoint_sha256).hex()
+        return (
+            f"; this model was saved without its SSL weights (save_ssl: false) and needs"
+            f" the {self.upstream} whose SHA-256 is {sha256}"
+        )
+
+    def _compute(
+        self, wave: Tensor, lengths: Tensor, frames: Tensor
+    ) -> Iterator[Tensor]:
+        """Yield the offered layers; no gradient mode leaks out between two of them."""
+        encoder, real = self.model.encoder, frame_mask(frames, int(frames.max()))
+        with self._gradients(self.finetune != "none"):
+            x = self._encode_frames(wave, lengths)
+            x = self._encode_positions(x, real)
+            bias = self._position_bias(x)
+        if 0 in self.layers:
+            yield x
+        if bool(real.all()):
+            real = None
+        for number, layer in enumerate(encoder.layers, start=1):
+            with self._gradients(self.finetune != "none"):
+                if not self._is_dropped():
+                    x = self._run(layer, x, real, bias)
+                last = number == len(encoder.layers)
+                final = last and encoder.layer_norm_first and not self._is_cut
+                output = encoder.layer_norm(x) if final else x
+            if number in self.layers:
+                yield output
+
+    def _gradients(self, wanted: bool):
+        return nullcontext() if wanted else torch.no_grad()
+
+    def _run(self, layer: nn.Module, *inputs: Tensor | None) -> Tensor:
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return recomputed(transformer_layer, layer, *inputs, use_reentrant=False)
+        return transformer_layer(layer, *inputs)
+
+    def _is_dropped(self) -> bool:
+        """LayerDrop: in training, leave a layer out at random."""
+        probability = self.architecture["encoder_layerdrop"]
+        return self.training and probability > 0 and torch.rand(()) < probability
 
     def _encode_frames(self, wave: Tensor, lengths: Tensor) -> Tensor:
         """Convolutions, layer norm and projection: [B, L] -> [B, S, D]."""
-        frozen = self.finetune != "full"
-        with torch.no_grad() if frozen else nullcontext():
-            x = self._convolve(wave.unsqueeze(1), lengths).transpose(1, 2)
-        x = self.model.layer_norm(x)
-        if self.model.post_extract_proj is not None:
-            x = self.model.post_extract_proj(x)
-        return self.model.dropout_input(x)
+        trained = self.finetune == "full" and torch.is_grad_enabled()
+        with self._gradients(trained):
+            x = self._convolve(wave, lengths)
+        if trained and self.architecture["feature_grad_mult"] != 1.0:
+            x.register_hook(lambda grad: grad * self.architecture["feature_grad_mult"])
+        x = self.model.post_extract_proj(self.model.layer_norm(x))
+        return nn.functional.dropout(
+            x, self.architecture["dropout_input"], self.training
+        )
 
-    def _convolve(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Run the convolutions [B, 1, L] -> [B, C, S].
+    def _convolve(self, wave: Tensor, lengths: Tensor) -> Tensor:
+        """Run the convolutions [B, L] -> [B, S, C], utterance by utterance.
 
-        They do not pad, so a real frame sees real samples only; but in base models the
-        first one's group norm runs over time, and must not see the padding.
+        So a group norm over time sees no padding, and their outputs, the largest of
+        all, exist for one utterance at a time.
         """
-        real = lengths.clamp(min=self.receptive_field)
-        for layer, (_, kernel, step) in zip(
-            self.model.feature_extractor.conv_layers, self.convolutions
-        ):
-            real = (real - kernel) // step + 1
-            for module in layer:
-                if isinstance(module, nn.GroupNorm):
-                    x = _group_norm_over_real(module, x, real)
-                else:
-                    x = module(x)
-        return x
+        features = []
+        counts = lengths.clamp(min=self.receptive_field).tolist()
+        for samples, length in zip(wave, counts):
+            x = samples[None, None, :length]  # [1, 1, L]
+            if self.architecture["normalize"]:
+                x = nn.functional.layer_norm(x, x.shape[-1:])
+            for layer in self.model.feature_extractor.conv_layers:
+                x = layer(x)
+            features.append(x[0].T)  # [S, C]
+        return pad_sequence(features, batch_first=True)
 
-    def _transform(self, x: Tensor, frames: Tensor) -> list[Tensor]:
-        """Run the transformer over [B, S, D] and keep every layer's output."""
-        encoder = self.model.encoder
-        mask = frame_mask(frames, x.size(1))
-        padding = None
-        if not bool(mask.all()):  # -inf, of the type of the relative position's bias
-            padding = torch.zeros_like(mask, dtype=x.dtype).masked_fill(~mask, -math.inf)
-        x = x * mask.unsqueeze(2)
-        x = x + encoder.pos_conv(x.transpose(1, 2)).transpose(1, 2)
+    def _encode_positions(self, x: Tensor, real: Tensor) -> Tensor:
+        """Add the positional convolution to [B, S, D]; it is to see real frames only."""
+        encoder, real = self.model.encoder, real.unsqueeze(1)
+        x = x.transpose(1, 2) * real
+        y = x
+        # data2vec has several blocks; whose norm would fill the padding.
+        for block in _positional_blocks(encoder.pos_conv):
+            y = block(y * real)
+        x = (x + y).transpose(1, 2)
         if not encoder.layer_norm_first:
             x = encoder.layer_norm(x)
-        x = nn.functional.dropout(x, encoder.dropout, self.training)
-        outputs = [x] if self.include_layer0 else []
-        x, bias = x.transpose(0, 1), None  # [S, B, D]
-        for layer in encoder.layers:
-            x, _, bias = layer(x, self_attn_padding_mask=padding, pos_bias=bias)
-            outputs.append(x.transpose(0, 1))
-        if encoder.layer_norm_first:
-            outputs[-1] = encoder.layer_norm(outputs[-1])
-        return outputs
+        return nn.functional.dropout(x, encoder.dropout, self.training)
+
+    def _position_bias(self, x: Tensor) -> Tensor | None:
+        """WavLM's bias by relative position [H, S, S], which all layers share."""
+        attention = self.model.encoder.layers[0].self_attn
+        if not getattr(attention, "has_relative_attention_bias", False):
+            return None
+        return attention.compute_bias(x.size(1), x.size(1))
 
 
-def build_ssl(
-    upstream: str,
-    upstream_conf: dict | None = None,
-    checkpoint: str | None = None,
-    finetune: str = "partial",
-    include_layer0: bool = False,
-) -> SSLModel:
-    """Build an SSL model from an architecture's name.
-
-    Args:
-        upstream: a name in :data:`ARCHITECTURES`.
-        upstream_conf: options that differ from that architecture.
-        checkpoint: see :class:`SSLModel`; must be given.
-        finetune: see :class:`SSLModel`.
-        include_layer0: see :class:`SSLModel`.
-
-    Raises:
-        UserError: for an unknown name or option, or no checkpoint.
-    """
-    if upstream not in ARCHITECTURES:
-        raise UserError(f"upstream: {upstream!r} is not one of {list(ARCHITECTURES)}")
-    if not checkpoint:
+def _check_layers(layers: Sequence[int] | None, number: int) -> tuple[int, ...]:
+    if layers is None:
+        return tuple(range(1, number + 1))
+    wrong = [layer for layer in layers if layer not in range(number + 1)]
+    if wrong or not layers or len(set(layers)) < len(layers) or not max(layers):
         raise UserError(
-            f"checkpoint: name the file with the weights of {upstream}, or say"
-            f" '{RANDOM}' to train it from random weights"
+            f"layers: {list(layers)} must name some of 1 ... {number}, each once; 0, the"
+            " transformer's input, may stand beside them"
         )
-    architecture = {**ARCHITECTURES[upstream], **(upstream_conf or {})}
-    return SSLModel(architecture, checkpoint, finetune, include_layer0)
+    return tuple(sorted(layers))
 
 
-def load_checkpoint(ssl: SSLModel, path: str) -> None:
-    """Load pretrained WavLM weights, all of them or none.
+def _positional_blocks(pos_conv: nn.Sequential) -> list[nn.Module]:
+    nested = isinstance(pos_conv[0], nn.Sequential)
+    return list(pos_conv) if nested else [pos_conv]
 
-    Args:
-        ssl: the model to fill.
-        path: file in the released format, {"cfg": ..., "model": ...}.
 
-    Raises:
-        UserError: for a missing or unreadable file, or tensors that do not match.
-    """
-    if not Path(path).is_file():
-        raise UserError(
-            f"checkpoint: {path} does not exist; give the file of the pretrained"
-            f" weights, or '{RANDOM}'"
-        )
-    try:
-        states = torch.load(path, map_location="cpu", weights_only=True)
-        weights = states["model"]
-    except (RuntimeError, EOFError, UnpicklingError, KeyError, TypeError) as error:
-        raise UserError(
-            f"checkpoint: {path} is damaged or no WavLM release: {error}"
-        ) from None
-    expected = ssl.model.state_dict()
-    wrong = [
-        name
-        for name in sorted(expected.keys() | weights.keys())
-        if name not in weights
-        or name not in expected
-        or weights[name].shape != expected[name].shape
+def _check_fit(path: Path, upstream: str, expected: dict, found: dict) -> None:
+    wrong = [f"{name} (missing)" for name in expected if name not in found]
+    wrong += [f"{name} (unexpected)" for name in found if name not in expected]
+    wrong += [
+        f"{name} ({tuple(found[name].shape)}, not {tuple(tensor.shape)})"
+        for name, tensor in expected.items()
+        if name in found and found[name].shape != tensor.shape
     ]
     if wrong:
         raise UserError(
-            f"checkpoint: {path} does not fit the architecture; {len(wrong)} tensors"
-            f" are missing, unexpected or of another shape: {', '.join(wrong[:10])}"
+            f"checkpoint: {path} does not fit {upstream}; {len(wrong)} tensors differ: "
+            + ", ".join(wrong[:20])
+            + (", ..." if len(wrong) > 20 else "")
         )
-    ssl.model.load_state_dict(weights)
-    ssl._pending_checkpoint = None
 
 
-def _forget_checkpoint(module: SSLModel, incompatible_keys) -> None:
-    """After a trained model's weights were loaded the checkpoint is not needed."""
-    if not any(".model." in f".{key}" for key in incompatible_keys.missing_keys):
-        module._pending_checkpoint = None
+def _check_options(path: Path, upstream: str, expected: dict, stated: dict) -> None:
+    """Compare what a checkpoint says of its network, which tensors need not show."""
+    stated = dict(stated)
+    if "conv_feature_layers" in stated:
+        stated["conv_feature_layers"] = read_convolutions(stated["conv_feature_layers"])
+    wrong = [
+        f"{name} is {value!r} there, {expected[name]!r} here"
+        for name, value in stated.items()
+        if name in expected and value != expected[name]
+    ]
+    if wrong:
+        raise UserError(
+            f"checkpoint: {path} does not fit {upstream}: {'; '.join(wrong)}"
+            " (upstream_conf can change these)"
+        )
 
 
-def _build_wavlm(architecture: dict) -> nn.Module:
-    # s3prl's package imports take seconds each: only this one module is needed.
-    from s3prl.upstream.wavlm.WavLM import WavLM, WavLMConfig
-
-    known = vars(WavLMConfig())
-    unknown = sorted(set(architecture) - set(known))
-    if unknown:
-        raise UserError(f"upstream_conf: unknown {unknown}; known are {sorted(known)}")
-    convolutions = _read_convolutions(architecture["conv_feature_layers"])
-    config = WavLMConfig({**architecture, "conv_feature_layers": str(convolutions)})
-    # Its whole configuration on screen, and torch's word on weight_norm, help nobody.
-    logging.getLogger(WavLM.__module__).setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        return WavLM(config)
+def _leave_out_weights(module: SSLModel, state: dict, prefix: str, _) -> None:
+    for name in module.model.state_dict():
+        state.pop(f"{prefix}model.{name}", None)
 
 
-def _read_convolutions(text: str | Sequence) -> list[tuple[int, int, int]]:
-    """Read (channels, kernel, stride) triples from a list or fairseq's expression."""
-    if not isinstance(text, str):
-        return [tuple(int(number) for number in triple) for triple in text]
-    convolutions = []
-    term = r"\[([^\]]+)\](?:\s*\*\s*(\d+))?"
-    for triples, times in re.findall(term, text):
-        numbers = [int(number) for number in re.findall(r"\d+", triples)]
-        group = list(zip(numbers[::3], numbers[1::3], numbers[2::3]))
-        convolutions += group * int(times or 1)
-    if not convolutions:
-        raise UserError(f"conv_feature_layers: cannot read {text!r}")
-    return convolutions
+def _before_loading(module: SSLModel, state: dict, prefix: str, *_) -> None:
+    """See whether a trained model's weights come: then no checkpoint is needed.
+
+    Raises:
+        UserError: for some of the weights without the rest.
+    """
+    own = {f"{prefix}model.{n}": t for n, t in module.model.state_dict().items()}
+    missing = own.keys() - state.keys()
+    # ESPnet's --init_param hands a module its own weights where it has no others.
+    come = [n for n, t in own.items() if n in state and not _is_same(state[n], t)]
+    if come and missing:
+        raise UserError(
+            f"the model file has {len(come)} of the SSL model's tensors and lacks"
+            f" {len(missing)}: {', '.join(sorted(missing)[:5])}, ...; train with"
+            " ESPnet's save_strategy: all (to leave out frozen weights there is"
+            " separator_conf: save_ssl: false)"
+        )
+    if come:
+        module._pending = False
 
 
-def _normalise(wave: Tensor, lengths: Tensor) -> Tensor:
-    """Give each waveform zero mean and unit variance over its real samples."""
-    real = frame_mask(lengths, wave.size(1))
-    count = lengths.unsqueeze(1)
-    mean = (wave * real).sum(1, keepdim=True) / count
-    centred = (wave - mean) * real
-    variance = centred.square().sum(1, keepdim=True) / count
-    return centred * torch.rsqrt(variance + 1e-5)
+def _is_same(tensor: Tensor, own: Tensor) -> bool:
+    return tensor.data_ptr() == own.data_ptr()
 
 
-def _group_norm_over_real(norm: nn.GroupNorm, x: Tensor, real: Tensor) -> Tensor:
-    """Group norm with one channel a group [B, C, S], over the real frames [B] only."""
-    if bool((real == x.size(2)).all()):
-        return norm(x)
-    mask = frame_mask(real, x.size(2)).unsqueeze(1)
-    count = real[:, None, None]
-    y = x.float() * mask
-    mean = y.sum(2, keepdim=True) / count
-    variance = ((y - mean) * mask).square().sum(2, keepdim=True) / count
-    y = (y - mean) * torch.rsqrt(variance + norm.eps)
-    y = y * norm.weight[:, None].float() + norm.bias[:, None].float()
-    return y.type_as(x)
+def _miss_no_weights(module: SSLModel, incompatible_keys) -> None:
+    """What was left out of a model file is not missing there."""
+    own = {f"model.{name}" for name in module.model.state_dict()}
+    for key in list(incompatible_keys.missing_keys):
+        if key[key.rfind("model.") :] in own:
+            incompatible_keys.missing_keys.remove(key)

@@ -5,6 +5,7 @@ epoch's model and the links to the latest and best; killed in between it resumes
 torn file or misses a model.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,6 +18,8 @@ from espnet2.train.reporter import Reporter
 from espnet2.train.trainer import Trainer
 
 from espnet2_bspmpnet.atomic import replacing
+from espnet2_bspmpnet.feature_cache import caching_features
+from espnet2_bspmpnet.fine_tuning import find_network, scaling_ssl, trainable_table
 
 
 class ResumableTrainer(Trainer):
@@ -24,20 +27,30 @@ class ResumableTrainer(Trainer):
 
     @classmethod
     def install(cls, task: type) -> None:
-        """Make a task train with this trainer, unless it has one of its own."""
+        """Make a task train with this trainer, unless it has one of its own.
+
+        Its optimizers are from now on built with ``ssl_lr_scale`` in any case.
+        """
         if task.trainer is Trainer:
             task.trainer = cls
+        build_optimizers = scaling_ssl(task.build_optimizers.__func__)
+        task.build_optimizers = classmethod(build_optimizers)
 
     @classmethod
-    def run(cls, *, trainer_options, distributed_option, **rest) -> None:
+    def run(cls, *, model, trainer_options, distributed_option, **rest) -> None:
         """Train; first finish what a killed run left undone after its checkpoint."""
         first = not distributed_option.distributed or distributed_option.dist_rank == 0
         if first and trainer_options.resume:
             finish_epoch(
                 Path(trainer_options.output_dir), trainer_options.best_model_criterion
             )
-        with saving_whole_files():
+        network = find_network(model)
+        if first and network is not None:
+            logging.info("What is trained:\n%s", trainable_table(network))
+        ssl = None if network is None else network.ssl
+        with saving_whole_files(), caching_features(ssl):
             super().run(
+                model=model,
                 trainer_options=trainer_options,
                 distributed_option=distributed_option,
                 **rest,

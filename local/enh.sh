@@ -109,6 +109,7 @@ raw=${dumpdir}/raw
 train=${raw}/${train_set}${sp}
 valid=${raw}/${valid_set}
 model=${enh_exp}/${inference_model}
+train_config=${enh_exp}/train.yaml # the config with all that it inherits
 for name in local_data_opts enh_args inference_args init_param cuda_cmd decode_cmd; do
     mapfile -t "${name}_words" < <(words "${!name}")
 done
@@ -145,8 +146,11 @@ if [[ ${skip_data_prep} == false ]]; then
 fi
 
 if [[ ${skip_train} == false ]]; then
+    if ((stage <= 6 && stop_stage >= 5)); then
+        bspmpnet show_config "${enh_config}" --output "${train_config}"
+    fi
     if in_stage 5 "check ${enh_config}, count lengths"; then
-        step "${enh_exp}/.config_checked" "$(content "${enh_config}")" \
+        step "${enh_exp}/.config_checked" "$(content "${train_config}")" \
             bspmpnet check_config "${enh_config}"
         step "${enh_stats_dir}/.done" "$(content "${train}" "${valid}")" \
             bspmpnet collect_stats --train "${train}" --valid "${valid}" \
@@ -170,9 +174,9 @@ if [[ ${skip_train} == false ]]; then
                 )
             done
         done
-        step "${enh_exp}/.trained" "$(content "${enh_config}" "${enh_stats_dir}"/*/)" \
+        step "${enh_exp}/.trained" "$(content "${train_config}" "${enh_stats_dir}"/*/)" \
             "${cuda_cmd_words[@]}" --gpu "${ngpu}" "${show[@]}" "${enh_exp}/train.log" \
-            "${python}" -m espnet2_bspmpnet.bin.enh_train --config "${enh_config}" \
+            "${python}" -m espnet2_bspmpnet.bin.enh_train --config "${train_config}" \
             "${lists[@]}" --fold_length 80000 --fold_length 80000 --resume true \
             --ngpu "${ngpu}" --multiprocessing_distributed true --output_dir "${enh_exp}" \
             ${init_param:+--init_param "${init_param_words[@]}"} "${enh_args_words[@]}"

@@ -25,6 +25,7 @@ COMMANDS = (
     "filter_data",
     "collect_stats",
     "check_config",
+    "show_config",
     "split_scp",
     "merge_scp",
     "score",
@@ -105,6 +106,15 @@ def test_stages_follow_each_other_from_data_to_results(tmp_path):
     assert re.search(r"\|enhanced_tt\|-?\d+\.\d\d\|\d+\.\d\d\|", results)
 
 
+def test_a_config_is_shown_with_what_it_inherits_on_screen_or_in_a_file(tmp_path):
+    (tmp_path / "base.yaml").write_text("optim_conf: {lr: 4.0e-4}\nmax_epoch: 100\n")
+    (tmp_path / "own.yaml").write_text("base: base.yaml\nmax_epoch: 2\n")
+    shown = well("show_config", "own.yaml", cwd=tmp_path)
+    assert shown == "optim_conf:\n    lr: 0.0004\nmax_epoch: 2\n"
+    assert well("show_config", "own.yaml", "--output", "a/b.yaml", cwd=tmp_path) == ""
+    assert (tmp_path / "a/b.yaml").read_text() == shown
+
+
 def test_scores_of_one_system_lie_in_the_output_itself(tmp_path):
     make(tmp_path, rate=16000)
     files = ("--ref", "data/spk1.scp", "--inf", "data/wav.scp", "--output", "scores")
@@ -168,12 +178,15 @@ def test_a_wrong_command_line_ends_with_status_two(tmp_path, words, said):
         ("results --expdir e --output r.md data", "has no name; write NAME=data"),
         ("merge_scp --expected data/wav.scp --output x p", "p: no such file"),
         ("check_config nowhere.yaml", "nowhere.yaml: no such configuration file"),
+        ("show_config nowhere.yaml", "nowhere.yaml: no such configuration file"),
+        ("show_config x.yaml --output file/x", "part of this path is a file"),
     ],
 )
 def test_bad_input_ends_with_one_message_and_status_one(tmp_path, words, said):
     make(tmp_path)
     (tmp_path / "broken").mkdir()
     (tmp_path / "file").touch()
+    (tmp_path / "x.yaml").write_text("max_epoch: 1")
     done = bspmpnet(*words.split(), cwd=tmp_path)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]

@@ -3,29 +3,41 @@
 import pytest
 import torch
 
-from espnet2_bspmpnet.fs_ssl import FSSSL, FrameAlignment, Gate, LayerWeights
+from espnet2_bspmpnet.fs_ssl import (
+    FSSSL,
+    FrameAlignment,
+    Gate,
+    LayerWeights,
+    weighted_sums,
+)
 
 ALIGNMENT = FrameAlignment(hop_length=100, stride=320, receptive_field=400)
 
 
-def test_uniform_weights_are_the_mean():
-    layers = [torch.randn(2, 5, 8) for _ in range(3)]
-    assert torch.allclose(LayerWeights(3)(layers), torch.stack(layers).mean(0))
+def test_weights_are_uniform_at_the_start():
+    assert torch.allclose(LayerWeights(4)(), torch.full((4,), 0.25))
 
 
 def test_weights_lie_between_0_and_1_and_sum_to_1():
     weigh = LayerWeights(4)
     torch.nn.init.normal_(weigh.logits, std=3)
-    assert weigh.weights.min() > 0 and weigh.weights.max() < 1
-    assert weigh.weights.sum().item() == pytest.approx(1)
-    layers = [torch.randn(1, 2, 3) for _ in range(4)]
-    expected = sum(w * z for w, z in zip(weigh.weights, layers))
-    assert torch.allclose(weigh(layers), expected)
+    weights = weigh()
+    assert weights.min() > 0 and weights.max() < 1
+    assert weights.sum().item() == pytest.approx(1)
 
 
-def test_another_number_of_layers_is_refused():
-    with pytest.raises(ValueError, match="3 layers for 2 weights"):
-        LayerWeights(2)([torch.zeros(1, 1, 1)] * 3)
+def test_each_path_has_its_own_sum_of_the_layers():
+    layers = [torch.randn(2, 5, 8) for _ in range(3)]
+    weights = [torch.rand(3), torch.rand(3)]
+    sums = weighted_sums(iter(layers), weights)
+    for f, w in zip(sums, weights, strict=True):
+        assert torch.allclose(f, sum(w_i * z for w_i, z in zip(w, layers)), atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [2, 4])
+def test_another_number_of_layers_is_refused(number):
+    with pytest.raises(ValueError, match="shorter|longer"):
+        weighted_sums([torch.zeros(1, 1, 1)] * number, [torch.ones(3)])
 
 
 def test_gate_is_equation_4():

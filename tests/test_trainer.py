@@ -1,6 +1,8 @@
 """Training through ESPnet: saved whole, resumed exactly, loaded by SeparateSpeech."""
 
+import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import soundfile
 import torch
 import yaml
 
+from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.trainer import finish_epoch, read_checkpoint, saving_whole_files
 from tests.networks import TINY, speech_like, tiny_separator
 
@@ -22,7 +25,8 @@ CONFIG = {
     "decoder": "same",
     "separator": "bsp_mpnet",
     "separator_conf": {
-        **TINY, "level": "rms", "phase_path": "residual", "pcs_output": "natural"
+        **TINY, "level": "rms", "phase_path": "residual", "pcs_output": "natural",
+        "ssl_lr_scale": 0.5,
     },
     "criterions": [
         {"name": "bsp_mpnet", "conf": {}, "wrapper": "bsp_mpnet", "wrapper_conf": {}},
@@ -114,6 +118,11 @@ def test_every_part_of_the_loss_and_the_validation_scores_are_logged(trained):
     assert stats["train"]["loss"] < first["train"]["loss"]
 
 
+def test_the_ssl_part_is_trained_at_its_own_learning_rate(trained):
+    stats = read_checkpoint(trained / "checkpoint.pth")["reporter"]["stats"][3]
+    assert stats["train"]["optim0_lr1"] == 0.5 * stats["train"]["optim0_lr0"]
+
+
 @pytest.mark.smoke
 def test_separate_speech_gives_the_trained_model_bit_for_bit(trained):
     from espnet2.bin.enh_inference import SeparateSpeech
@@ -158,6 +167,111 @@ def test_killed_after_the_first_epoch_it_resumes_to_the_same_model(
     )
 
 
+def test_with_kept_features_training_gives_the_same_model_and_runs_the_ssl_once(
+    pairs, tmp_path, caplog
+):
+    """One utterance a batch: else the rounding differs with the batch's padding."""
+    caplog.set_level(logging.INFO)
+    experiments = {}
+    for cache in (None, str(tmp_path / "cache")):
+        conf = {**CONFIG["separator_conf"], "finetune": "none", "feature_cache": cache}
+        experiments[cache] = tmp_path / f"enh_{cache is None}"
+        changes = {
+            "separator_conf": conf,
+            "preprocessor_conf": {"sample_rate": 16000, "num_spk": 1},
+            "batch_size": 1,
+            "max_epoch": 2,
+        }
+        train(arguments(pairs, experiments[cache], **changes))
+    one, other = experiments.values()
+    assert_same_model(one / "2epoch.pth", other / "2epoch.pth")
+    # Training and validation see the same six utterances, each in two epochs.
+    assert "of 18 utterances were found, of 6 computed" in caplog.text
+    assert caplog.text.count("What is trained:") == 2
+    assert re.search(r"SSL transformer +[\d,]+ +0  frozen", caplog.text)
+
+
+@pytest.fixture
+def pretrained(tmp_path):
+    """A file as WavLM was released in, of the tiny model's shape."""
+    torch.manual_seed(1)
+    ssl = tiny_separator().bsp_mpnet.ssl
+    path = tmp_path / "WavLM-Tiny.pt"
+    torch.save({"cfg": TINY["upstream_conf"], "model": ssl.model.state_dict()}, path)
+    return path
+
+
+def trained_over(pretrained, pairs, output_dir, **changes):
+    """Configuration and model file of one epoch over a pretrained SSL model."""
+    conf = {**CONFIG["separator_conf"], "checkpoint": str(pretrained), **changes}
+    train(arguments(pairs, output_dir, separator_conf=conf, max_epoch=1))
+    return output_dir / "config.yaml", output_dir / "1epoch.pth"
+
+
+# Elsewhere: no network, no caches, no checkpoint, another folder.
+ELSEWHERE = """
+import socket, sys
+import numpy as np
+
+def refuse(*_):
+    raise AssertionError("inference needs no network")
+
+socket.socket.connect = socket.getaddrinfo = refuse
+import espnet2_bspmpnet
+from espnet2.bin.enh_inference import SeparateSpeech
+from espnet_model_zoo.downloader import ModelDownloader
+
+unpacked = ModelDownloader("unpacked").unpack_local_file(sys.argv[1])
+(enhanced,) = SeparateSpeech(**unpacked)(np.load("noisy.npy"), fs=16000)
+np.save("enhanced.npy", enhanced)
+"""
+
+
+def test_a_packed_model_runs_where_its_ssl_checkpoint_never_was(
+    pretrained, pairs, tmp_path
+):
+    from espnet2.bin.enh_inference import SeparateSpeech
+    from espnet2.bin.pack import main as pack
+
+    config, model = trained_over(pretrained, pairs, tmp_path / "enh_partial")
+    pretrained.unlink()
+    packed, elsewhere = tmp_path / "packed.zip", tmp_path / "elsewhere"
+    words = ["--train_config", config, "--model_file", model, "--outpath", packed]
+    pack(["enh", *map(str, words)])
+    noisy = speech_like(12345)[0].numpy()
+    (expected,) = SeparateSpeech(config, model)(noisy, fs=16000)
+
+    elsewhere.mkdir()
+    np.save(elsewhere / "noisy.npy", noisy)
+    empty = {"HOME": str(elsewhere), "HF_HOME": str(elsewhere / "hub")}
+    subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, str(packed)],
+        cwd=elsewhere,
+        env={**os.environ, **empty, "PYTHONPATH": str(REPOSITORY)},
+        check=True,
+    )
+    assert np.array_equal(np.load(elsewhere / "enhanced.npy"), expected)
+    assert not (elsewhere / "hub").exists()
+
+
+def test_a_frozen_ssl_model_may_stay_out_of_the_model_file(pretrained, pairs, tmp_path):
+    from espnet2.bin.enh_inference import SeparateSpeech
+
+    frozen = {"finetune": "none", "ssl_lr_scale": 1.0}
+    noisy, enhanced, tensors = speech_like(12345)[0].numpy(), {}, {}
+    for save_ssl in (True, False):
+        output_dir = tmp_path / f"enh_{save_ssl}"
+        files = trained_over(pretrained, pairs, output_dir, save_ssl=save_ssl, **frozen)
+        (enhanced[save_ssl],) = SeparateSpeech(*files)(noisy, fs=16000)
+        tensors[save_ssl] = [name for name in load(files[1]) if ".ssl." in name]
+    assert np.array_equal(enhanced[True], enhanced[False])
+    assert len(tensors[True]) > 50
+    assert tensors[False] == ["separator.bsp_mpnet.ssl.checkpoint_sha256"]
+    pretrained.write_bytes(pretrained.read_bytes() + b"another file")
+    with pytest.raises(UserError, match="needs the wavlm_base whose SHA-256 is"):
+        SeparateSpeech(*files)(noisy, fs=16000)
+
+
 def test_a_model_missed_after_its_checkpoint_is_written_on_resuming(trained, tmp_path):
     """Killed between checkpoint.pth and 3epoch.pth."""
     broken = tmp_path / "enh_broken"
@@ -196,5 +310,3 @@ def test_a_wrong_option_value_ends_training_with_one_line(pairs, tmp_path):
     command = arguments(pairs, tmp_path / "enh_wrong", separator_conf=wrong)
     with pytest.raises(SystemExit, match="error: phase_path: 'masc' is not one of"):
         train(command)
-
-

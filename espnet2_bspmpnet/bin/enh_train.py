@@ -1,16 +1,20 @@
-"""ESPnet's enh_train with BSP-MPNet registered, and bad input told in one line."""
+"""ESPnet's enh_train with BSP-MPNet registered; bad input is told in one line."""
 
 import sys
 
+from espnet2_bspmpnet.config import parse_training
 from espnet2_bspmpnet.errors import UserError
 
 
 def main(cmd=None) -> None:
-    """Train, or collect statistics, as ``espnet2.bin.enh_train`` does."""
-    from espnet2.bin import enh_train
+    """Train, or collect statistics, as ``espnet2.bin.enh_train`` does.
+
+    The file of --config may have a ``base:``, see config.py.
+    """
+    from espnet2.tasks.enh import EnhancementTask
 
     try:
-        enh_train.main(cmd)
+        EnhancementTask.main(args=parse_training(cmd))
     except UserError as error:
         sys.exit(f"enh_train: error: {error}")
 

@@ -23,7 +23,6 @@ CONFIG = {
         {"name": "bsp_mpnet", "wrapper": "bsp_mpnet", "wrapper_conf": {"weight": 1.0}}
     ],
     "optim": "adam",
-    "max_epoch": 1,
     "batch_type": "unsorted",
     "batch_size": 2,
     "num_workers": 0,
@@ -45,7 +44,8 @@ class Recipe:
             made = shutil.ignore_patterns("data", "dump", "exp", "corpus")
             shutil.copytree(repository / part, root / part, ignore=made)
         self.folder = root / "egs2/mini/enh1"
-        (self.folder / "conf/tiny.yaml").write_text(yaml.safe_dump(CONFIG))
+        (self.folder / "conf/base.yaml").write_text(yaml.safe_dump(CONFIG))
+        (self.folder / "conf/tiny.yaml").write_text("base: base.yaml\nmax_epoch: 1\n")
         self.command = [str(self.folder / "run.sh"), "--enh_config", "conf/tiny.yaml"]
         self.command += ["--inference_model", "valid.loss.best.pth", "--nj", "1"]
         self.path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -237,6 +237,20 @@ def test_a_config_with_an_unknown_option_stops_in_stage_5(recipe, eight_pairs):
     assert status == 1
     assert "did you mean 'phase_path'?" in printed
     assert "stage 6" not in printed
+
+
+def test_a_change_in_the_base_of_a_config_is_checked_again(recipe, eight_pairs):
+    options = ["--local_data_opts", eight_pairs, "--stop_stage", "5"]
+    status, printed = recipe.run(*options)
+    assert status == 0, printed
+    resolved = yaml.safe_load("\n".join(recipe.lines("exp/enh_tiny_raw/train.yaml")))
+    assert resolved == {**CONFIG, "max_epoch": 1}
+
+    config = {**CONFIG, "optim": "adamm"}
+    (recipe.folder / "conf/base.yaml").write_text(yaml.safe_dump(config))
+    status, printed = recipe.run(*options)
+    assert status == 1
+    assert "conf/tiny.yaml: optim: 'adamm' is not one of" in printed
 
 
 def test_killed_while_formatting_it_completes_when_run_again(recipe, make_pairs):
