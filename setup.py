@@ -31,7 +31,7 @@ REQUIREMENTS = [
     "soxr>=0.3.7",
     # Arrays between files, metrics and network; ESPnet needs 2.0 as well.
     "numpy>=2.0",
-    # Filters of the synthesised corpus.
+    # Filters of the synthesised corpus, and what the measures compute.
     "scipy>=1.13",
     # ESPnet's configuration files.
     "pyyaml>=6.0",
@@ -41,9 +41,17 @@ REQUIREMENTS = [
     "kaldiio>=2.18",
     # PESQ, the measure that chooses the best model; compiled while installing.
     "pesq>=0.0.4",
-    # STOI.
+    # STOI and ESTOI.
     "pystoi>=0.4.1",
-    # SDR; also imported by ESPnet's time-domain criteria.
+    # Microsoft's networks for DNSMOS (11 MB), without the runtime that it calls,
+    "speechmos>=0.0.1.1",
+    # what reads their files,
+    "onnx>=1.16",
+    # what computes them several times as fast as that runtime,
+    "numba>=0.61",
+    # and the mel bands that one of them was trained with.
+    "librosa>=0.10.2",
+    # ESPnet's time-domain criteria import it.
     "ci_sdr>=0.0.2",
     # SI-SNR: ESPnet's criterion of that name imports it.
     "fast_bss_eval>=0.1.3",
@@ -51,13 +59,16 @@ REQUIREMENTS = [
     "mir_eval>=0.7",
     # ESPnet's trainer writes event files for it,
     "tensorboard>=2.16",
-    # and plots of every logged value.
+    # and plots of every logged value; the report's figures are made with it, too,
     "matplotlib>=3.8",
+    # and with this reduced to a third of their size.
+    "pillow>=10.0",
 ]
 
 EXTRAS = {
-    # Runs tests/, which compare the SSL models with transformers' of the same weights.
-    "test": ["pytest>=8.0", "transformers>=5.20"],
+    # Runs tests/, which compare the SSL models with transformers' of the same weights,
+    # and DNSMOS with what speechmos computes by means of onnxruntime.
+    "test": ["pytest>=8.0", "transformers>=5.20", "onnxruntime>=1.18"],
     # The speech synthesiser behind the mini recipe's corpus; brings its own library.
     "mini": ["espeakng-loader>=0.2.4"],
 }
@@ -72,7 +83,7 @@ setup(
     author="the espnet2_bspmpnet authors",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["espnet2_bspmpnet", "espnet2_bspmpnet.*"]),
-    package_data={"espnet2_bspmpnet": ["_site/*.py"]},
+    package_data={"espnet2_bspmpnet": ["_site/*.py", "html_report.html"]},
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
     entry_points={

@@ -40,6 +40,10 @@ def _factors(text: str) -> tuple[float, ...]:
         ) from error
 
 
+def _words(text: str) -> list[str]:
+    return text.replace(",", " ").split()
+
+
 def _named(text: str) -> tuple[str, str]:
     """Split NAME=PATH; without a name the first part is empty."""
     name, equals, path = text.partition("=")
@@ -139,44 +143,41 @@ def merge_scp(options: argparse.Namespace) -> None:
 
 
 def score(options: argparse.Namespace) -> None:
-    """Score enhanced speech; write utterances.tsv and summary.json, print a table."""
-    from espnet2_bspmpnet import metrics, report
+    """Score speech; write utterances.tsv, summary.json and RESULTS.md, and print it."""
+    from espnet2_bspmpnet import scoring
 
-    systems = options.inf + ([("noisy", options.noisy)] if options.noisy else [])
-    names = [name for name, _ in systems]
-    if len(set(names)) != len(names) or (len(options.inf) > 1 and "" in names):
+    names = [name for name, _ in options.inf]
+    if len(set(names)) != len(names) or (len(names) > 1 and "" in names):
         raise UserError(
-            "--inf: give each of several systems a name of its own, "
-            "--inf NAME=PATH (noisy is the name of --noisy)"
+            "--inf: give each of several systems a name of its own, --inf NAME=PATH"
         )
-    reference = metrics.named_audio(options.ref)
-    inputs = {name: metrics.named_audio(path) for name, path in systems}
-    rows = []
-    for name in sorted(inputs, key=lambda name: name != "noisy"):
-        summary = metrics.score(
-            reference,
-            inputs[name],
-            Path(options.output) / name,
-            options.metrics.replace(",", " ").split(),
-            options.nj,
-        )
-        rows.append((name or "enhanced", summary))
-    print(report.table(rows), end="")
+    arguments = _arguments(options)
+    if names == [""]:
+        ((_, arguments["inf"]),) = options.inf
+    else:
+        arguments["inf"] = dict(options.inf)
+    scoring.score(**arguments)
+    print(Path(options.output, "RESULTS.md").read_text(encoding="utf-8"), end="")
 
 
 def results(options: argparse.Namespace) -> None:
-    """Write RESULTS.md from folders of scores and print its table."""
+    """Write RESULTS.md from folders of scores and print its tables."""
     from espnet2_bspmpnet import report
-    from espnet2_bspmpnet.metrics import Summary
 
     rows = []
     for name, folder in options.rows:
-        if not name:
-            raise UserError(f"{folder}: has no name; write NAME={folder}")
-        rows.append((name, Summary.read(folder)))
-    experiment = Path(options.expdir).name
-    config = report.trained_with(options.expdir)
-    print(report.write_results(options.output, experiment, config, rows), end="")
+        rows += report.find_scores(folder, name)
+    expdir = options.expdir or Path(options.output).resolve().parent
+    config = report.trained_with(expdir)
+    tables = report.write_results(options.output, Path(expdir).name, config, rows)
+    print(tables, end="")
+
+
+def report(options: argparse.Namespace) -> None:
+    """Write one HTML page that shows an experiment: EXP_DIR/report/index.html."""
+    from espnet2_bspmpnet import html_report
+
+    print(html_report.write_report(**_arguments(options)))
 
 
 def _arguments(options: argparse.Namespace) -> dict:
@@ -293,20 +294,58 @@ def _parser() -> argparse.ArgumentParser:
         "--inf",
         type=_named,
         action="append",
-        required=True,
+        default=[],
         metavar="[NAME=]PATH",
         help="speech to judge: folder or wav.scp; repeat it for several systems",
     )
     argument("--noisy", help="unprocessed speech: folder or wav.scp")
-    argument("--output", required=True, help="folder; each NAME gets one within")
-    argument("--metrics", default="PESQ STOI SI_SNR SDR", help="names")
+    argument(
+        "--output", required=True, help="folder; gets [PROTOCOL/][NAME/] where several"
+    )
+    argument(
+        "--protocol",
+        choices=("standard", "paper", "both"),
+        default="standard",
+        help="compare with clean speech, or as the paper with clean speech with PCS",
+    )
+    argument("--metrics", type=_words, help="names, such as 'PESQ STOI'; default: all")
+    argument(
+        "--natural",
+        type=_words,
+        default=(),
+        metavar="NAMES",
+        help="systems that the protocol paper applies PCS to first, as their spectral "
+        "balance is natural (a system without a name is called enhanced)",
+    )
     add_nj(argument)
 
     argument = add(results)
-    argument("--expdir", required=True, help="folder of the experiment")
+    argument("--expdir", help="folder of the experiment; by default that of the output")
     argument("--output", required=True, help="RESULTS.md to write")
     argument(
-        "rows", nargs="+", type=_named, metavar="NAME=DIR", help="folder of scores"
+        "rows",
+        nargs="+",
+        type=_named,
+        metavar="[NAME=]DIR",
+        help="folder that scores are in or below; NAME is shown before theirs",
+    )
+
+    argument = add(report)
+    argument("expdir", metavar="EXP_DIR", help="folder that scores are in or below")
+    argument(
+        "--data_dir",
+        action="append",
+        dest="data_dirs",
+        metavar="DIR",
+        help="data directory of a test set; repeat it for several; by default all of "
+        "dump/raw/* whose utterances were scored",
+    )
+    argument(
+        "--inference_model",
+        dest="model",
+        metavar="FILE",
+        help="file in EXP_DIR whose weights of SSL layers are shown; by default the "
+        "best by the first of best_model_criterion",
     )
     return parser
 

@@ -1,27 +1,22 @@
 """The measures of speech quality; one that has no value says why."""
 
-import json
-import logging
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 
-from espnet2_bspmpnet.atomic import write_text
-from espnet2_bspmpnet.audio import list_audio, read_audio, resample
-from espnet2_bspmpnet.datadir import check_same_ids, read_scp
+from espnet2_bspmpnet import composite, dnsmos
+from espnet2_bspmpnet.audio import resample
 from espnet2_bspmpnet.errors import UserError
-from espnet2_bspmpnet.parallel import parallel_map
 
 PESQ_MODES = {8000: "nb", 16000: "wb"}
 STOI_RATE = 10000
-STOI_SAMPLES = 29 * 128 + 256  # 30 frames, which STOI correlates over
+STOI_FRAMES = 30  # which it correlates over
+STOI_SAMPLES = (STOI_FRAMES - 1) * 128 + 256
+STOI_CLIPPING = 1.0 + 10.0 ** (15.0 / 20.0)
 SDR_FILTER = 512
-LENGTH_TOLERANCE = 0.1  # seconds
 EXACT_DECIBELS = 140.0  # beyond the precision of float32 samples
-DECIMALS = 6
+EPS = np.finfo(np.float64).eps
 
 
 class Undefined(Exception):
@@ -34,17 +29,13 @@ def pesq(reference: np.ndarray, estimate: np.ndarray, rate: int) -> float:
     Args:
         reference: clean samples [L].
         estimate: samples to judge [L].
-        rate: samples per second; other rates than 8 and 16 kHz are resampled to 16.
+        rate: samples per second, 8000 or 16000.
 
     Raises:
         Undefined: too short, or no utterance is detected.
     """
     import pesq as package
 
-    if rate not in PESQ_MODES:
-        reference = resample(reference, rate, 16000)
-        estimate = resample(estimate, rate, 16000)
-        rate = 16000
     try:
         return package.pesq(rate, reference, estimate, PESQ_MODES[rate])
     except package.NoUtterancesError as error:
@@ -56,38 +47,12 @@ def pesq(reference: np.ndarray, estimate: np.ndarray, rate: int) -> float:
         raise Undefined("its time alignment fails") from error
 
 
-def stoi(reference: np.ndarray, estimate: np.ndarray, rate: int) -> float:
-    """STOI in percent.
-
-    Args:
-        reference: clean samples [L].
-        estimate: samples to judge [L].
-        rate: samples per second.
-
-    Raises:
-        Undefined: less than 0.4 s of speech.
-    """
-    import pystoi
-
-    too_short = Undefined("less than 0.4 s of speech")
-    if len(reference) * STOI_RATE < STOI_SAMPLES * rate:
-        raise too_short
-    with warnings.catch_warnings():
-        # pystoi returns 1e-5 with a warning where it cannot measure.
-        warnings.filterwarnings("error", message="Not enough STFT frames")
-        try:
-            return 100.0 * float(pystoi.stoi(reference, estimate, rate))
-        except RuntimeWarning as warning:
-            raise too_short from warning
-
-
-def si_snr(reference: np.ndarray, estimate: np.ndarray, rate: int) -> float:
+def si_snr(reference: np.ndarray, estimate: np.ndarray) -> float:
     """Scale-invariant signal-to-noise ratio in dB, of signals without their means.
 
     Args:
         reference: clean samples [L].
         estimate: samples to judge [L].
-        rate: samples per second; of no influence.
 
     Raises:
         Undefined: the estimate is the reference, or has nothing of it.
@@ -95,57 +60,233 @@ def si_snr(reference: np.ndarray, estimate: np.ndarray, rate: int) -> float:
     reference = reference - reference.mean()
     estimate = estimate - estimate.mean()
     target = (estimate @ reference) / (reference @ reference) * reference
-    noise = estimate - target
-    return _decibels(float(target @ target), float(noise @ noise))
+    return _decibels(target, estimate - target)
 
 
-def sdr(reference: np.ndarray, estimate: np.ndarray, rate: int) -> float:
+def sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
     """Signal-to-distortion ratio in dB (BSS Eval v3: any filter of 512 taps is free).
+
+    The same value as ci_sdr's and mir_eval's, which take several times as long.
 
     Args:
         reference: clean samples [L].
         estimate: samples to judge [L].
-        rate: samples per second; of no influence.
 
     Raises:
         Undefined: shorter than the filter, or the estimate is the reference.
     """
-    import torch
-    from ci_sdr.pt import ci_sdr
+    from scipy.fft import irfft, next_fast_len, rfft
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve, toeplitz
 
     if len(reference) <= SDR_FILTER:
         raise Undefined(f"no longer than the filter of {SDR_FILTER} samples")
-    pair = [torch.from_numpy(wave)[None] for wave in (reference, estimate)]
+    filtered_length = len(reference) + SDR_FILTER - 1
+    size = next_fast_len(filtered_length, real=True)
+    ours, theirs = rfft(reference, size), rfft(estimate, size)
+    covariance = toeplitz(irfft(np.abs(ours) ** 2, size)[:SDR_FILTER])
+    correlation = irfft(ours.conj() * theirs, size)[:SDR_FILTER]
     try:
-        value = ci_sdr(*pair, compute_permutation=False, filter_length=SDR_FILTER)
-    except torch.linalg.LinAlgError as error:
-        raise Undefined("the reference has too few frequencies to filter") from error
-    return _checked_decibels(float(value))
+        taps = cho_solve(cho_factor(covariance), correlation)
+    except LinAlgError:
+        # A reference of few frequencies: many filters do, and the shortest is taken.
+        taps = np.linalg.lstsq(covariance, correlation)[0]
+    target = irfft(ours * rfft(taps, size), size)[:filtered_length]
+    return _decibels(target, np.pad(estimate, (0, SDR_FILTER - 1)) - target)
 
 
-def _decibels(signal: float, noise: float) -> float:
-    if noise == 0.0:
-        return _checked_decibels(np.inf)
-    if signal == 0.0:
-        return _checked_decibels(-np.inf)
-    return _checked_decibels(10.0 * np.log10(signal / noise))
-
-
-def _checked_decibels(value: float) -> float:
-    if not value < EXACT_DECIBELS:
+def _decibels(target: np.ndarray, noise: np.ndarray) -> float:
+    signal_energy, noise_energy = float(target @ target), float(noise @ noise)
+    limit = 10.0 ** (EXACT_DECIBELS / 10.0)
+    if signal_energy >= limit * noise_energy:
         raise Undefined("no difference from the reference to measure")
-    if value < -EXACT_DECIBELS:
+    if noise_energy >= limit * signal_energy:
         raise Undefined("nothing of the reference in the estimate")
-    return float(value)
+    return 10.0 * float(np.log10(signal_energy / noise_energy))
 
 
-Metric = Callable[[np.ndarray, np.ndarray, int], float]
-METRICS: Mapping[str, Metric] = {
-    "PESQ": pesq,
-    "STOI": stoi,
-    "SI_SNR": si_snr,
-    "SDR": sdr,
+def cosine(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Cosine of the angle between the two signals; 1 for clean against clean.
+
+    The paper's "Cosine": <x, y> / (||x|| ||y||) over all samples of an utterance.
+
+    Args:
+        reference: clean samples [L].
+        estimate: samples to judge [L].
+    """
+    norms = np.linalg.norm(reference) * np.linalg.norm(estimate)
+    return float(reference @ estimate / norms)
+
+
+def stoi_segments(
+    reference: np.ndarray, estimate: np.ndarray, rate: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut the envelopes of 15 bands into segments, which STOI and ESTOI compare.
+
+    Args:
+        reference: clean samples [L].
+        estimate: samples to judge [L].
+        rate: samples per second.
+
+    Returns:
+        Segments [J, 15, 30] of each signal, without pauses.
+
+    Raises:
+        Undefined: less than 0.4 s of speech.
+    """
+    from pystoi import utils
+    from pystoi.stoi import DYN_RANGE, N_FRAME, NFFT, OBM
+
+    too_short = Undefined("less than 0.4 s of speech")
+    if len(reference) * STOI_RATE < STOI_SAMPLES * rate:
+        raise too_short
+    if rate != STOI_RATE:
+        reference = utils.resample_oct(reference, STOI_RATE, rate)
+        estimate = utils.resample_oct(estimate, STOI_RATE, rate)
+    spoken = utils.remove_silent_frames(
+        reference, estimate, DYN_RANGE, N_FRAME, N_FRAME // 2
+    )
+    segments = []
+    for wave in spoken:
+        spectra = utils.stft(wave, N_FRAME, NFFT, overlap=2)  # [T, 257]
+        if len(spectra) < STOI_FRAMES:
+            raise too_short
+        bands = np.sqrt(np.abs(spectra) ** 2 @ OBM.T)  # [T, 15]
+        segments.append(np.lib.stride_tricks.sliding_window_view(bands, STOI_FRAMES, 0))
+    return segments[0], segments[1]
+
+
+def stoi(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """STOI in percent (Taal et al. 2011).
+
+    Args:
+        reference: the clean signal's `stoi_segments` [J, 15, 30].
+        estimate: the same of the signal to judge.
+    """
+    norms = [np.linalg.norm(x, axis=2, keepdims=True) for x in (reference, estimate)]
+    levelled = estimate * (norms[0] / (norms[1] + EPS))
+    clipped = np.minimum(levelled, reference * STOI_CLIPPING)
+    products = _normalised(reference, axis=2) * _normalised(clipped, axis=2)
+    return 100.0 * float(products.sum(axis=2).mean())
+
+
+def estoi(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """ESTOI in percent (Jensen and Taal 2016).
+
+    Args:
+        reference: the clean signal's `stoi_segments` [J, 15, 30].
+        estimate: the same of the signal to judge.
+    """
+    ours, theirs = (
+        _normalised(_normalised(segments, axis=2), axis=1)
+        for segments in (reference, estimate)
+    )
+    return 100.0 * float((ours * theirs).sum(axis=1).mean())
+
+
+def _normalised(values: np.ndarray, axis: int) -> np.ndarray:
+    values = values - values.mean(axis=axis, keepdims=True)
+    return values / (np.linalg.norm(values, axis=axis, keepdims=True) + EPS)
+
+
+class Pair:
+    """A reference and an estimate, with what several measures need computed once.
+
+    Args:
+        reference: clean samples [L].
+        estimate: samples to judge [L].
+        rate: samples per second of both.
+
+    Raises:
+        Undefined: of any attribute, where a signal is silent or too short for it.
+    """
+
+    def __init__(self, reference: np.ndarray, estimate: np.ndarray, rate: int):
+        assert reference.shape == estimate.shape, (reference.shape, estimate.shape)
+        self.reference = reference.astype(np.float64)
+        self.estimate = estimate.astype(np.float64)
+        self.rate = rate
+
+    @cached_property
+    def audible(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both as they are [L], and neither silent."""
+        reference = _audible(self.reference, "reference")
+        return reference, _audible(self.estimate, "estimate")
+
+    @cached_property
+    def levelled(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both with a peak of one [L], for measures that no gain changes."""
+        reference, estimate = map(_unit_peak, self.audible)
+        return reference, estimate
+
+    @cached_property
+    def telephone(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """Both, and the rate of 8 or 16 kHz that PESQ and the distances want."""
+        if self.rate in PESQ_MODES:
+            return *self.audible, self.rate
+        reference, estimate = (resample(x, self.rate, 16000) for x in self.audible)
+        return reference, estimate, 16000
+
+    @cached_property
+    def pesq(self) -> float:
+        """PESQ."""
+        reference, estimate, rate = self.telephone
+        return pesq(_unit_peak(reference), _unit_peak(estimate), rate)
+
+    @cached_property
+    def distances(self) -> composite.Distances:
+        """LLR, WSS and segmental SNR, which depends on the true levels."""
+        reference, estimate, rate = self.telephone
+        if len(reference) < composite.shortest(rate):
+            raise Undefined("shorter than 0.04 s")
+        return composite.distances(reference, estimate, rate)
+
+    @cached_property
+    def segments(self) -> tuple[np.ndarray, np.ndarray]:
+        """What STOI and ESTOI compare [J, 15, 30]."""
+        return stoi_segments(*self.levelled, self.rate)
+
+    @cached_property
+    def ratings(self) -> dnsmos.Ratings:
+        """DNSMOS of the estimate at its own level, which listeners hear, too."""
+        estimate = _audible(self.estimate, "estimate")
+        if np.abs(estimate).max() > 1.0:
+            raise Undefined("louder than full scale")
+        estimate = resample(estimate, self.rate, dnsmos.RATE)
+        return dnsmos.rate_speech(np.clip(estimate, -1.0, 1.0))
+
+
+def _audible(wave: np.ndarray, which: str) -> np.ndarray:
+    # A constant is as silent as zeros are.
+    if len(wave) == 0 or np.ptp(wave) == 0.0:
+        raise Undefined(f"the {which} is silent")
+    return wave
+
+
+def _unit_peak(wave: np.ndarray) -> np.ndarray:
+    return wave / np.abs(wave).max()
+
+
+# In the order of the tables' columns.
+METRICS: Mapping[str, Callable[[Pair], float]] = {
+    "PESQ": lambda pair: pair.pesq,
+    "CSIG": lambda pair: composite.csig(pair.pesq, pair.distances),
+    "CBAK": lambda pair: composite.cbak(pair.pesq, pair.distances),
+    "COVL": lambda pair: composite.covl(pair.pesq, pair.distances),
+    "SSNR": lambda pair: pair.distances.ssnr,
+    "LLR": lambda pair: pair.distances.llr,
+    "WSS": lambda pair: pair.distances.wss,
+    "STOI": lambda pair: stoi(*pair.segments),
+    "ESTOI": lambda pair: estoi(*pair.segments),
+    "SI_SNR": lambda pair: si_snr(*pair.levelled),
+    "SDR": lambda pair: sdr(*pair.levelled),
+    "COSINE": lambda pair: cosine(*pair.levelled),
+    "DNSMOS_OVRL": lambda pair: pair.ratings.ovrl,
+    "DNSMOS_SIG": lambda pair: pair.ratings.sig,
+    "DNSMOS_BAK": lambda pair: pair.ratings.bak,
+    "DNSMOS_P808": lambda pair: pair.ratings.p808,
 }
+# Those that judge the estimate alone.
+REFERENCE_FREE = frozenset(name for name in METRICS if name.startswith("DNSMOS"))
 
 
 def check_metrics(names: Sequence[str]) -> None:
@@ -171,7 +312,11 @@ def score_pair(
     rate: int,
     metrics: Sequence[str] = tuple(METRICS),
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Measure one estimate; its scale and its sample format do not matter.
+    """Measure one estimate; one measure's failure leaves the others as they are.
+
+    A gain of both signals changes nothing but DNSMOS, which judges the level, too.  A
+    gain of the estimate alone changes SSNR and, a little, CBAK besides: these compare
+    the signals sample by sample.
 
     Args:
         reference: clean samples [L].
@@ -181,203 +326,18 @@ def score_pair(
 
     Returns:
         Metric -> value, and for those without a value metric -> reason.
+
+    Raises:
+        UserError: DNSMOS is asked for, but not installed.
     """
-    assert reference.shape == estimate.shape, (reference.shape, estimate.shape)
-    try:
-        reference = _unit_peak(reference, "reference")
-        estimate = _unit_peak(estimate, "estimate")
-    except Undefined as undefined:
-        return {}, dict.fromkeys(metrics, str(undefined))
+    pair = Pair(reference, estimate, rate)
     values, reasons = {}, {}
     for name in metrics:
         try:
-            value = METRICS[name](reference, estimate, rate)
+            value = METRICS[name](pair)
             if not np.isfinite(value):
                 raise Undefined("not a finite number")
             values[name] = value
         except Undefined as undefined:
             reasons[name] = str(undefined)
     return values, reasons
-
-
-def _unit_peak(wave: np.ndarray, which: str) -> np.ndarray:
-    # A constant is as silent as zeros are.
-    if len(wave) == 0 or np.ptp(wave) == 0.0:
-        raise Undefined(f"the {which} is silent")
-    wave = wave.astype(np.float64)
-    return wave / np.abs(wave).max()
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """One metric over a set of utterances.
-
-    Args:
-        mean: None if no utterance has a value.
-        std: standard deviation of the utterances; None below two values.
-        count: utterances with a value.
-        failures: utterances without.
-    """
-
-    mean: float | None
-    std: float | None
-    count: int
-    failures: int
-
-
-@dataclass(frozen=True)
-class Summary:
-    """All metrics over a set of utterances.
-
-    Args:
-        protocol: "standard": the reference is the clean speech.
-        utterances: their number.
-        metrics: metric -> its statistics.
-    """
-
-    protocol: str
-    utterances: int
-    metrics: dict[str, Statistics]
-
-    @classmethod
-    def read(cls, folder: str | Path) -> "Summary":
-        """Read summary.json.
-
-        Args:
-            folder: where `score` wrote it.
-
-        Raises:
-            UserError: there is none, or it is damaged.
-        """
-        path = Path(folder) / "summary.json"
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; score first (stage 8)")
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            metrics = {
-                name: Statistics(**values)
-                for name, values in content.pop("metrics").items()
-            }
-            return cls(metrics=metrics, **content)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: damaged; score again (stage 8)") from error
-
-
-@dataclass(frozen=True)
-class _Pair:
-    utterance: str
-    reference: str
-    estimate: str
-    metrics: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Row:
-    utterance: str
-    values: dict[str, float]
-    reasons: dict[str, str]
-
-
-def _score_files(pair: _Pair) -> _Row:
-    reference, rate = read_audio(pair.reference)
-    estimate, estimate_rate = read_audio(pair.estimate)
-    if estimate_rate != rate:
-        logging.warning(
-            "%s: resampled from %d Hz to the reference's %d Hz",
-            pair.estimate,
-            estimate_rate,
-            rate,
-        )
-        estimate = resample(estimate, estimate_rate, rate)
-    length = min(len(reference), len(estimate))
-    difference = abs(len(reference) - len(estimate))
-    if difference > LENGTH_TOLERANCE * rate:
-        raise UserError(
-            f"{pair.estimate}: {len(estimate)} samples, but its reference "
-            f"{pair.reference} has {len(reference)}; they must be the same recording"
-        )
-    if difference:
-        logging.warning("%s: %d samples cut off", pair.utterance, difference)
-    values, reasons = score_pair(
-        reference[:length], estimate[:length], rate, pair.metrics
-    )
-    rounded = {name: round(value, DECIMALS) for name, value in values.items()}
-    return _Row(pair.utterance, rounded, reasons)
-
-
-def score(
-    reference: Mapping[str, str | Path],
-    estimate: Mapping[str, str | Path],
-    output: str | Path,
-    metrics: Sequence[str] = tuple(METRICS),
-    nj: int = 1,
-) -> Summary:
-    """Score files against references; write utterances.tsv and summary.json.
-
-    Args:
-        reference: utterance -> clean file.
-        estimate: utterance -> file to judge; the same utterances.
-        output: folder to write to.
-        metrics: names out of METRICS.
-        nj: number of processes.
-
-    Returns:
-        What summary.json holds.
-
-    Raises:
-        UserError: utterances that differ, bad files, lengths that differ by more
-            than 0.1 s.
-    """
-    check_metrics(metrics)
-    check_same_ids("the references", reference, "the estimates", estimate)
-    pairs = [
-        _Pair(name, str(reference[name]), str(estimate[name]), tuple(metrics))
-        for name in sorted(reference)
-    ]
-    rows = parallel_map(_score_files, pairs, nj, f"scoring into {output}")
-    summary = Summary(
-        "standard", len(rows), {name: _statistics(rows, name) for name in metrics}
-    )
-    output = Path(output)
-    (output / "summary.json").unlink(missing_ok=True)
-    write_text(output / "utterances.tsv", _table(rows, metrics))
-    write_text(output / "summary.json", json.dumps(asdict(summary), indent=2) + "\n")
-    return summary
-
-
-def _statistics(rows: Sequence[_Row], metric: str) -> Statistics:
-    values = np.array([row.values[metric] for row in rows if metric in row.values])
-    return Statistics(
-        mean=float(values.mean()) if len(values) else None,
-        std=float(values.std(ddof=1)) if len(values) > 1 else None,
-        count=len(values),
-        failures=len(rows) - len(values),
-    )
-
-
-def _table(rows: Sequence[_Row], metrics: Sequence[str]) -> str:
-    lines = ["\t".join(["utt", *metrics, "reason"])]
-    for row in rows:
-        cells = [
-            f"{row.values[name]:.{DECIMALS}f}" if name in row.values else ""
-            for name in metrics
-        ]
-        reason = "; ".join(f"{name}: {why}" for name, why in row.reasons.items())
-        lines.append("\t".join([row.utterance, *cells, reason]))
-    return "\n".join(lines) + "\n"
-
-
-def named_audio(path: str | Path) -> dict[str, str | Path]:
-    """Read a folder of audio files, or a list of them such as wav.scp.
-
-    Args:
-        path: folder or list.
-
-    Returns:
-        Utterance -> file.
-
-    Raises:
-        UserError: neither the one nor the other, or an empty one.
-    """
-    path = Path(path)
-    return read_scp(path) if path.is_file() else list_audio(path)

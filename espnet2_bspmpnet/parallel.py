@@ -40,6 +40,7 @@ def parallel_map(
     items: Iterable[Item],
     nj: int,
     description: str,
+    notify: Callable[[Result], None] | None = None,
 ) -> list[Result]:
     """Apply a module-level function to each item; the first error ends the rest.
 
@@ -48,11 +49,18 @@ def parallel_map(
         items: its arguments, one each.
         nj: number of processes; 1 works in this one.
         description: what the progress bar on stderr says.
+        notify: called in this process with each result as it comes, in any order.
 
     Returns:
         The results in the order of the items.
     """
     from tqdm import tqdm
+
+    def done(result: Result) -> Result:
+        if notify is not None:
+            notify(result)
+        bar.update()
+        return result
 
     items = list(items)
     nj = min(nj, len(items))
@@ -60,19 +68,14 @@ def parallel_map(
     bar = tqdm(total=len(items), desc=description, file=sys.stderr, disable=None)
     with bar:
         if nj <= 1:
-            results = []
-            for item in items:
-                results.append(function(item))
-                bar.update()
-            return results
+            return [done(function(item)) for item in items]
         pool = ProcessPoolExecutor(
             nj, multiprocessing.get_context("spawn"), initializer=_prepare_worker
         )
         try:
             futures = [pool.submit(function, item) for item in items]
             for future in as_completed(futures):
-                future.result()
-                bar.update()
+                done(future.result())
             return [future.result() for future in futures]
         finally:
             # After an error or Ctrl-C, what has not begun is not begun any more.

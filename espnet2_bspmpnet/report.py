@@ -1,4 +1,4 @@
-"""RESULTS.md in ESPnet's layout."""
+"""RESULTS.md in ESPnet's layout, and the tables in it."""
 
 import subprocess
 import sys
@@ -9,59 +9,252 @@ from pathlib import Path
 
 from espnet2_bspmpnet.atomic import write_text
 from espnet2_bspmpnet.errors import UserError
-from espnet2_bspmpnet.metrics import Statistics, Summary
+from espnet2_bspmpnet.score_files import (
+    NOISY,
+    PROTOCOLS,
+    Difference,
+    Interval,
+    Scores,
+    Summary,
+    differences,
+)
 
-PROTOCOLS = {"standard": "the reference is the clean speech"}
+LOWER_IS_BETTER = ("LLR", "WSS", "RTF")
+SHOWN_DECIMALS = {"LLR": 3, "COSINE": 3, "RTF": 3}
+OTHERS_DECIMALS = 2
+SCORING = "scoring"  # a folder's name that says nothing about what is scored
+
+NamedScores = tuple[str, Scores]
 
 
-def table(rows: Sequence[tuple[str, Summary]]) -> str:
-    """Lay out means as a Markdown table, with what they leave out below it.
+def tables(rows: Sequence[NamedScores]) -> str:
+    """Lay out scores as Markdown: a section for each test set and protocol.
+
+    A section has the means, the best in bold, their intervals, the improvements over
+    the noisy speech and the differences to the first system, each where there is
+    something to show, and says what a mean leaves out.
 
     Args:
-        rows: data set or system -> its summary; the first row names the columns.
-
-    Returns:
-        The table, its protocol and a line for each incomplete mean.
+        rows: name -> its scores; those of the same references stand side by side.
 
     Raises:
-        UserError: no rows, or rows of different metrics or protocols.
+        UserError: no rows.
     """
     if not rows:
         raise UserError("nothing to report; name at least one folder of scores")
-    _, first = rows[0]
-    metrics = list(first.metrics)
-    lines = [
-        "|" + "|".join(["dataset", *metrics]) + "|",
-        "|" + "|".join(["---"] * (1 + len(metrics))) + "|",
-    ]
-    notes = [f"Protocol: {first.protocol} ({PROTOCOLS[first.protocol]})."]
-    for name, summary in rows:
-        if list(summary.metrics) != metrics or summary.protocol != first.protocol:
-            raise UserError(
-                f"{name}: scored with other metrics or another protocol than "
-                f"{rows[0][0]}; score both alike"
-            )
-        means = [_mean(summary.metrics[metric]) for metric in metrics]
-        lines.append("|" + "|".join([name, *means]) + "|")
-        for metric, statistics in summary.metrics.items():
-            if statistics.failures:
-                notes.append(
-                    f"{name}: {metric} is undefined for {statistics.failures} of "
-                    f"{summary.utterances} utterances, which its mean leaves out "
-                    "(reasons in utterances.tsv)."
+    sections = []
+    for references in dict.fromkeys(scores.summary.references for _, scores in rows):
+        alike = [row for row in rows if row[1].summary.references == references]
+        noisy = [row for row in alike if _is_noisy(row)][:1]
+        systems = [row for row in alike if not _is_noisy(row)]
+        asked = [p for p in PROTOCOLS if any(_protocol(row) == p for row in systems)]
+        for protocol in asked or ["standard"]:
+            judged = [row for row in systems if _protocol(row) == protocol]
+            sections.append(_section(protocol, noisy, judged))
+    return "\n".join(sections)
+
+
+def _is_noisy(row: NamedScores) -> bool:
+    return row[1].summary.system == NOISY
+
+
+def _protocol(row: NamedScores) -> str:
+    return row[1].summary.protocol
+
+
+def _section(
+    protocol: str, noisy: Sequence[NamedScores], systems: Sequence[NamedScores]
+) -> str:
+    rows = [*noisy, *systems]
+    metrics = list(
+        dict.fromkeys(name for _, scores in rows for name in scores.summary.metrics)
+    )
+    parts = [
+        _means(rows, metrics),
+        _grid(
+            "95 % interval",
+            metrics,
+            [
+                (
+                    name,
+                    {
+                        metric: _interval(statistics.interval, metric, "")
+                        for metric, statistics in scores.summary.metrics.items()
+                    },
                 )
-    return "\n".join(lines) + "\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"
+                for name, scores in rows
+            ],
+        ),
+    ]
+    if noisy:
+        title = f"improvement over {noisy[0][0]}"
+        parts.append(_differences(title, metrics, systems, noisy[0]))
+    if len(systems) > 1:
+        title = f"difference to {systems[0][0]}"
+        parts.append(_differences(title, metrics, systems[1:], systems[0]))
+    notes = _notes(protocol, noisy, systems, metrics)
+    parts.append("".join(f"- {note}\n" for note in notes))
+    title = f"### Protocol {protocol}: {PROTOCOLS[protocol]}\n"
+    return "\n".join([title, *(part for part in parts if part)])
 
 
-def _mean(statistics: Statistics) -> str:
-    return "" if statistics.mean is None else f"{statistics.mean:.2f}"
+def _means(rows: Sequence[NamedScores], metrics: Sequence[str]) -> str:
+    shown = {
+        metric: [
+            _number(scores.summary.metrics[metric].mean, metric)
+            if metric in scores.summary.metrics
+            else ""
+            for _, scores in rows
+        ]
+        for metric in metrics
+    }
+    for metric, cells in shown.items():
+        known = [float(cell) for cell in cells if cell]
+        if len(known) > 1:
+            best = (min if metric in LOWER_IS_BETTER else max)(known)
+            shown[metric] = [
+                f"**{cell}**" if cell and float(cell) == best else cell
+                for cell in cells
+            ]
+    lines = [
+        (name, {metric: shown[metric][place] for metric in metrics})
+        for place, (name, _) in enumerate(rows)
+    ]
+    return _grid("dataset", metrics, lines)
+
+
+def _differences(
+    title: str,
+    metrics: Sequence[str],
+    systems: Sequence[NamedScores],
+    other: NamedScores,
+) -> str:
+    return _grid(
+        title,
+        metrics,
+        [
+            (
+                name,
+                {
+                    metric: _difference(difference, metric)
+                    for metric, difference in differences(scores, other[1]).items()
+                },
+            )
+            for name, scores in systems
+        ],
+    )
+
+
+def _difference(difference: Difference, metric: str) -> str:
+    interval = _interval(difference.interval, metric, "+")
+    mean = _number(difference.mean, metric, "+")
+    return f"{mean} ({interval})" if interval else mean
+
+
+def _interval(interval: Interval | None, metric: str, sign: str) -> str:
+    if interval is None:
+        return ""
+    return " … ".join(_number(end, metric, sign) for end in interval)
+
+
+def _number(value: float | None, metric: str, sign: str = "") -> str:
+    if value is None:
+        return ""
+    decimals = SHOWN_DECIMALS.get(metric, OTHERS_DECIMALS)
+    # Adding 0 turns a negative zero into a plain one.
+    return f"{round(value, decimals) + 0.0:{sign}.{decimals}f}"
+
+
+def _grid(
+    title: str, metrics: Sequence[str], rows: Sequence[tuple[str, dict[str, str]]]
+) -> str:
+    """Draw a Markdown table; nothing where all cells are empty."""
+    if not any(any(cells.values()) for _, cells in rows):
+        return ""
+    lines = [[title, *metrics], ["---"] * (1 + len(metrics))]
+    lines += [
+        [name, *(cells.get(metric, "") for metric in metrics)] for name, cells in rows
+    ]
+    return "".join(f"|{'|'.join(line)}|\n" for line in lines)
+
+
+def _notes(
+    protocol: str,
+    noisy: Sequence[NamedScores],
+    systems: Sequence[NamedScores],
+    metrics: Sequence[str],
+) -> list[str]:
+    rows = [*noisy, *systems]
+    utterances = {scores.summary.utterances for _, scores in rows}
+    notes = [f"Utterances: {utterances.pop()}, which intervals are bootstrapped over."]
+    if protocol != "standard":
+        notes += [f"{name}: scored by the protocol standard." for name, _ in noisy]
+    for name, scores in rows:
+        summary = scores.summary
+        missing = [metric for metric in metrics if metric not in summary.metrics]
+        if missing and missing != ["RTF"]:
+            notes.append(f"{name}: not scored with {' '.join(missing)}.")
+        notes += [f"{name}: {note}." for note in _undefined(summary)]
+        notes += [f"{name}: {note}." for note in summary.notes]
+    return notes
+
+
+def _undefined(summary: Summary) -> list[str]:
+    """Say which means leave out how many utterances, and why."""
+    alike: dict[str, list[str]] = {}
+    for metric, statistics in summary.metrics.items():
+        if statistics.failures:
+            reasons = [f"{why}: {count}" for why, count in statistics.reasons.items()]
+            left_out = (
+                f"undefined for {statistics.failures} of {summary.utterances} "
+                f"utterances, which means leave out ({'; '.join(reasons)})"
+            )
+            alike.setdefault(left_out, []).append(metric)
+    return [f"{', '.join(names)}: {why}" for why, names in alike.items()]
+
+
+def find_scores(folder: str | Path, name: str = "") -> list[NamedScores]:
+    """Find all scores at and below a folder.
+
+    Args:
+        folder: that `score` wrote to, or one with such folders in it.
+        name: of what lies in it.
+
+    Returns:
+        The name and the folders below this one, joined by slashes -> scores.  Folders
+        named "scoring" or after protocols are left out of names; where only one system
+        was scored, a given name is its name.
+
+    Raises:
+        UserError: there are none, or some are damaged.
+    """
+    folder = Path(folder)
+    paths = sorted(path.parent for path in folder.rglob("summary.json"))
+    if not paths:
+        path = folder / "summary.json"
+        raise UserError(f"{path}: no such file; score first (stage 8)")
+    places = [
+        [
+            part
+            for part in path.relative_to(folder).parts
+            if part != SCORING and part not in PROTOCOLS
+        ]
+        for path in paths
+    ]
+    alone = name and all(place == places[0] for place in places)
+    names = [
+        "/".join(part for part in (name, *([] if alone else place)) if part)
+        or folder.resolve().name
+        for place in places
+    ]
+    return [(own, Scores.read(path)) for own, path in zip(names, paths, strict=True)]
 
 
 def write_results(
     path: str | Path,
     experiment: str,
     config: str | Path | None,
-    rows: Sequence[tuple[str, Summary]],
+    rows: Sequence[NamedScores],
 ) -> str:
     """Write RESULTS.md.
 
@@ -69,12 +262,12 @@ def write_results(
         path: the file to make.
         experiment: name of the experiment, e.g. "enh_train_raw".
         config: the training config it was made with, or None if not known.
-        rows: see `table`.
+        rows: see `tables`.
 
     Returns:
-        The table that the file holds.
+        The tables that the file holds.
     """
-    results = table(rows)
+    results = tables(rows)
     write_text(
         path,
         "<!-- Generated by bspmpnet results -->\n"

@@ -8,16 +8,15 @@ torn file or misses a model.
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from os import PathLike
 from pathlib import Path
 
-import numpy as np
 import torch
 from espnet2.train.reporter import Reporter
 from espnet2.train.trainer import Trainer
 
 from espnet2_bspmpnet.atomic import replacing
+from espnet2_bspmpnet.checkpoints import read_checkpoint
 from espnet2_bspmpnet.feature_cache import caching_features
 from espnet2_bspmpnet.fine_tuning import find_network, scaling_ssl, trainable_table
 
@@ -99,19 +98,6 @@ def finish_epoch(output_dir: Path, best_model_criterion) -> None:
             best = f"{reporter.get_best_epoch(phase, name, mode)}epoch.pth"
             if (output_dir / best).exists():
                 _link(output_dir / f"{phase}.{name}.best.pth", best)
-
-
-def read_checkpoint(path: Path) -> dict:
-    """Read ESPnet's checkpoint.pth without running code that a pickle may carry.
-
-    Of a checkpoint of gigabytes only what is used is read from the disk.  ESPnet 202511
-    keeps numpy scalars and durations there, which torch has to be told are harmless.
-    """
-    scalar = np.float64(0).__reduce__()[0]
-    dtypes = [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")]
-    harmless = [scalar, np.dtype, *dtypes, timedelta]
-    with torch.serialization.safe_globals(harmless):
-        return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
 
 
 def _link(link: Path, target: str) -> None:

@@ -54,7 +54,8 @@ inference_model=valid.loss.best.pth # which of the saved models to use
 inference_args= # further options for enhancing, e.g. "--segment_size 4 --hop_size 3"
 inference_tag=enhanced # prefix of the folders of enhanced speech
 pcs_outputs="natural boosted" # what to give out; each NAME has a conf/inference_NAME.yaml
-scoring_protocol="PESQ STOI SI_SNR SDR" # metrics
+scoring_protocol= # measures, e.g. "PESQ STOI SI_SNR"; by default all
+scoring_reference=both # clean speech (standard), the same with PCS (paper), or both
 
 # shellcheck source=local/parse_options.sh
 . "${root}/local/parse_options.sh"
@@ -197,15 +198,20 @@ enhance() { # DATA DIR OPTION...
         "${python}" -m espnet2_bspmpnet.bin.enh_inference "$@" --fs "${fs}" \
         --data_path_and_name_and_type "${data}/wav.scp,speech_mix,sound" \
         --key_file "${dir}/logdir/keys.JOB.scp" --output_dir "${dir}/logdir/output.JOB"
-    for ((job = 1; job <= jobs; job++)); do
-        printf '%s\0' "${dir}/logdir/output.${job}/spk1.scp"
-    done | xargs -0 bspmpnet merge_scp --expected "${data}/wav.scp" \
-        --output "${dir}/spk1.scp"
+    for list in utt2seconds spk1.scp; do
+        for ((job = 1; job <= jobs; job++)); do
+            printf '%s\0' "${dir}/logdir/output.${job}/${list}"
+        done | xargs -0 bspmpnet merge_scp --expected "${data}/wav.scp" \
+            --output "${dir}/${list}"
+    done
 }
-score() { # NAME DATA AUDIO.scp DIR: score into DIR and add a row to the results
-    step "$4/.done" "$(content "$2" "$3")" quietly bspmpnet score --ref "$2/spk1.scp" \
-        --inf "$3" --output "$4" --metrics "${scoring_protocol}" --nj "${nj}"
-    rows+=("$1=$4")
+score() { # DATA NAME DIR AUDIO.scp OPTION...: score into DIR, and NAME it in the results
+    local data=$1 name=$2 dir=$3 audio=$4
+    shift 4
+    step "${dir}/.done" "$(content "${data}" "${audio}")" quietly bspmpnet score \
+        --ref "${data}/spk1.scp" --output "${dir}" --nj "${nj}" \
+        ${scoring_protocol:+--metrics "${scoring_protocol}"} "$@" "${audio}"
+    rows+=("${name}=${dir}")
 }
 
 if [[ ${skip_eval} == false ]]; then
@@ -226,28 +232,45 @@ if [[ ${skip_eval} == false ]]; then
         done
     fi
     if in_stage 8 "score"; then
-        rows=()
+        rows=() noisy=() data_dirs=()
         for set in ${test_sets}; do
-            score "noisy_${set}" "${raw}/${set}" "${raw}/${set}/wav.scp" \
-                "${raw}/${set}/scoring"
+            score "${raw}/${set}" "noisy_${set}" "${raw}/${set}/scoring" \
+                "${raw}/${set}/wav.scp" --noisy
+            noisy+=("${rows[-1]}") data_dirs+=(--data_dir "${raw}/${set}")
             for output in ${pcs_outputs}; do
                 dir=$(enhanced_dir "${set}" "${output}")
                 need "${dir}/spk1.scp" "run stage 7 first"
-                score "${dir##*/}" "${raw}/${set}" "${dir}/spk1.scp" "${dir}/scoring"
+                balance=()
+                [[ ${output} != natural ]] || balance=(--natural enhanced)
+                score "${raw}/${set}" "${dir##*/}" "${dir}/scoring" "${dir}/spk1.scp" \
+                    --protocol "${scoring_reference}" "${balance[@]}" --inf
             done
         done
-        bspmpnet results --expdir "${enh_exp}" \
-            --output "${enh_exp}/RESULTS.md" "${rows[@]}"
+        bspmpnet results --output "${enh_exp}/RESULTS.md" "${rows[@]}"
+        experiments=$(dirname "${enh_exp}")
+        log "  all experiments side by side: ${experiments}/RESULTS.md"
+        quietly bspmpnet results --expdir "${experiments}" \
+            --output "${experiments}/RESULTS.md" "${experiments}" "${noisy[@]}"
+        bspmpnet report "${enh_exp}" --inference_model "${inference_model}" "${data_dirs[@]}"
     fi
 fi
 
 if [[ ${skip_packing} == false ]] && in_stage 11 "pack the model"; then
     need "${model}" "train it (stage 6) or name another file there by --inference_model"
     need "${enh_exp}/RESULTS.md" "run stage 8 first"
-    packed=${enh_exp}/${enh_exp##*/}_${inference_model%.*}.zip
-    "${python}" -m espnet2_bspmpnet.bin.pack enh --train_config "${enh_exp}/config.yaml" \
-        --model_file "${model}" --option "${enh_exp}/RESULTS.md" \
-        --option "${enh_exp}/images" --outpath "${packed}"
-    log "  ${packed}"
+    packed=${enh_exp##*/}_${inference_model%.*}.zip
+    # An absolute path would be unpacked there, on whatever machine: exp/enh_... is packed.
+    top=$(realpath "${enh_exp}/../..")
+    within=$(realpath "${enh_exp}" --relative-to "${top}")
+    python=$(type -P "${python}")
+    [[ ${python} == /* ]] || python=${PWD}/${python}
+    (
+        cd "${top}"
+        "${python}" -m espnet2_bspmpnet.bin.pack enh --outpath "${within}/${packed}" \
+            --train_config "${within}/config.yaml" \
+            --model_file "${within}/${inference_model}" \
+            --option "${within}/RESULTS.md" --option "${within}/images"
+    )
+    log "  ${enh_exp}/${packed}"
 fi
 log "done in $((SECONDS / 60)) min $((SECONDS % 60)) s"

@@ -30,6 +30,7 @@ COMMANDS = (
     "merge_scp",
     "score",
     "results",
+    "report",
 )
 
 
@@ -96,14 +97,17 @@ def test_stages_follow_each_other_from_data_to_results(tmp_path):
     files = ("--ref", "dump/spk1.scp", "--noisy", "dump/wav.scp", "--output", "scores")
     systems = ("--inf", "copy=joined.scp", "--metrics", "SI_SNR,STOI", "--nj", 1)
     printed = well("score", *files, *systems, cwd=tmp_path)
-    assert printed.splitlines()[0] == "|dataset|SI_SNR|STOI|"
-    assert printed.splitlines()[2].startswith("|noisy|")
+    assert "\n|dataset|SI_SNR|STOI|\n|---|---|---|\n|noisy|" in printed
+    assert printed == (tmp_path / "scores" / "RESULTS.md").read_text()
     rows = ("noisy_tt=scores/noisy", "enhanced_tt=scores/copy")
     words = ("--expdir", "exp/enh_x/", "--output", "exp/enh_x/RESULTS.md")
     printed = well("results", *words, *rows, cwd=tmp_path)
     results = (tmp_path / "exp/enh_x/RESULTS.md").read_text()
     assert results.endswith(printed) and "\n## enh_x\n" in results
-    assert re.search(r"\|enhanced_tt\|-?\d+\.\d\d\|\d+\.\d\d\|", results)
+    assert re.search(r"\|enhanced_tt\|[*]*\d+\.\d\d[*]*\|[*]*\d+\.\d\d", results)
+    printed = well("results", "--output", "R.md", "one=scores", "scores", cwd=tmp_path)
+    for name in ("one/noisy", "one/copy", "copy"):
+        assert f"|{name}|" in printed
 
 
 def test_a_config_is_shown_with_what_it_inherits_on_screen_or_in_a_file(tmp_path):
@@ -120,6 +124,11 @@ def test_scores_of_one_system_lie_in_the_output_itself(tmp_path):
     files = ("--ref", "data/spk1.scp", "--inf", "data/wav.scp", "--output", "scores")
     well("score", *files, "--metrics", "SI_SNR", "--nj", 1, cwd=tmp_path)
     assert (tmp_path / "scores" / "utterances.tsv").exists()
+    both = ("--protocol", "both", "--natural", "enhanced", "--metrics", "SI_SNR,STOI")
+    printed = well("score", *files, *both, "--nj", 1, cwd=tmp_path)
+    assert (tmp_path / "scores" / "paper" / "utterances.tsv").exists()
+    assert "### Protocol paper: the reference is" in printed
+    assert "- enhanced: PCS was applied to it first" in printed
     done = bspmpnet("score", *files, "--inf", "x=data/wav.scp", cwd=tmp_path)
     assert done.returncode == 1
     assert "give each of several systems a name" in done.stderr
@@ -175,7 +184,7 @@ def test_a_wrong_command_line_ends_with_status_two(tmp_path, words, said):
         ("score --ref nowhere --inf data/wav.scp --output x", "no such folder"),
         ("score --ref audio --inf data/wav.scp --output x", "ids differ: 8 only in"),
         ("results --expdir e --output r.md tt=data", "no such file; score first"),
-        ("results --expdir e --output r.md data", "has no name; write NAME=data"),
+        ("score --ref audio --output x", "nothing to score; name a folder"),
         ("merge_scp --expected data/wav.scp --output x p", "p: no such file"),
         ("check_config nowhere.yaml", "nowhere.yaml: no such configuration file"),
         ("show_config nowhere.yaml", "nowhere.yaml: no such configuration file"),

@@ -30,6 +30,17 @@ def test_results_come_in_the_order_of_the_items(nj):
 
 
 @pytest.mark.parametrize("nj", [1, 2])
+def test_each_result_is_told_as_it_comes(nj):
+    told = []
+    with pytest.raises(UserError):
+        parallel_map(double, [3, 1, -1], nj, "doubling", told.append)
+    assert set(told) <= {2, 6} and (nj == 2 or told == [6, 2])
+    told.clear()
+    parallel_map(double, [3, 1, 2], nj, "doubling", told.append)
+    assert sorted(told) == [2, 4, 6]
+
+
+@pytest.mark.parametrize("nj", [1, 2])
 def test_an_error_in_a_worker_arrives_as_it_was_raised(nj):
     with pytest.raises(UserError, match="^-1: is negative; use another$"):
         parallel_map(double, [1, -1, 2], nj, "doubling")

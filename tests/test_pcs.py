@@ -21,8 +21,15 @@ def test_257_bins_give_the_published_table():
 @pytest.mark.parametrize("num_bins", [129, 201, 513])
 def test_other_fft_sizes_have_the_same_gain_at_the_same_frequency(num_bins):
     weights = pcs_weights(num_bins)
-    for hertz, gain in [(0, 1.0), (2000, 1.4), (4750, 1.322807018), (7000, 1.161403509)]:
-        assert weights[round(hertz / 8000 * (num_bins - 1))].item() == pytest.approx(gain)
+    for hertz, gain in [
+        (0, 1.0),
+        (2000, 1.4),
+        (4750, 1.322807018),
+        (7000, 1.161403509),
+    ]:
+        assert weights[round(hertz / 8000 * (num_bins - 1))].item() == pytest.approx(
+            gain
+        )
 
 
 def test_undo_is_the_inverse_of_boost():

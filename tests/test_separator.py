@@ -24,7 +24,11 @@ TABLE_IV = {
     "w/o PCS": (dict(pcs_input=False, pcs_target=False), [], ["magnitude_path"]),
     "w/o FS-SSL": (
         dict(fs_ssl=False),
-        ["fs_ssl.gates", "fs_ssl.layer_weights.magnitude", "fs_ssl.layer_weights.phase"],
+        [
+            "fs_ssl.gates",
+            "fs_ssl.layer_weights.magnitude",
+            "fs_ssl.layer_weights.phase",
+        ],
         ["fs_ssl.layer_weights.shared"],
     ),
     "w/o MP-2DC": (
@@ -175,7 +179,7 @@ def test_pcs_input_changes_what_the_encoder_sees_and_pcs_target_the_estimate():
     for pcs_input in (True, False):
         separator = tiny_separator(pcs_input=pcs_input).eval()
         separator.bsp_mpnet.magnitude_path.coarse_encoder.register_forward_pre_hook(
-            lambda module, inputs: seen.__setitem__(pcs_input, inputs[0])
+            lambda module, inputs, key=pcs_input: seen.__setitem__(key, inputs[0])
         )
         separator(wave, lengths)
     weights = pcs_weights().unsqueeze(1)
@@ -294,6 +298,7 @@ def test_every_key_of_every_configuration_is_an_argument(path):
 
 def test_every_option_of_the_separator_is_documented():
     for name in inspect.signature(BSPMPNetSeparator).parameters:
-        assert f"        {name}: " in f"    {inspect.getdoc(BSPMPNetSeparator)}".replace(
-            "\n", "\n    "
+        assert (
+            f"        {name}: "
+            in f"    {inspect.getdoc(BSPMPNetSeparator)}".replace("\n", "\n    ")
         ), name

@@ -15,8 +15,9 @@ import soundfile
 import torch
 import yaml
 
+from espnet2_bspmpnet.checkpoints import read_checkpoint
 from espnet2_bspmpnet.errors import UserError
-from espnet2_bspmpnet.trainer import finish_epoch, read_checkpoint, saving_whole_files
+from espnet2_bspmpnet.trainer import finish_epoch, saving_whole_files
 from tests.networks import TINY, speech_like, tiny_separator
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -1,11 +1,15 @@
-"""ESPnet's enh_inference with BSP-MPNet registered, its input checked, nothing clipped."""
+"""ESPnet's enh_inference with BSP-MPNet registered: input checked, time taken, no clipping.
+
+Beside each list of enhanced files it leaves utt2seconds: how long each took.
+"""
 
 import sys
+import time
 from pathlib import Path
 from pickle import UnpicklingError
 
 from espnet2_bspmpnet.audio import audio_info, write_audio
-from espnet2_bspmpnet.datadir import read_scp
+from espnet2_bspmpnet.datadir import read_scp, write_scp
 from espnet2_bspmpnet.errors import UserError
 
 
@@ -19,7 +23,11 @@ def main(cmd=None) -> None:
     options.pop("config", None)
     try:
         check_options(options)
-        enh_inference.SoundScpWriter = whole_file_writer(enh_inference.SoundScpWriter)
+        stopwatch = Stopwatch()
+        enh_inference.SeparateSpeech = stopwatch.timing(enh_inference.SeparateSpeech)
+        enh_inference.SoundScpWriter = whole_file_writer(
+            enh_inference.SoundScpWriter, stopwatch
+        )
         enh_inference.inference(**options)
     except UserError as error:
         sys.exit(f"enh_inference: error: {error}")
@@ -40,7 +48,9 @@ def check_options(options: dict) -> None:
         for name in ("train_config", "model_file", "inference_config"):
             path = options[name]
             if path is not None and not Path(path).is_file():
-                raise UserError(f"--{name}: {path} does not exist; train the model first")
+                raise UserError(
+                    f"--{name}: {path} does not exist; train the model first"
+                )
         if options["model_file"] is None:
             raise UserError("--model_file: name the trained model, or give --model_tag")
         check_model(options["model_file"])
@@ -81,16 +91,43 @@ def check_model(path: str) -> None:
         ) from None
 
 
-def whole_file_writer(base: type) -> type:
-    """ESPnet's writer, but each file is whole or absent, and none is clipped."""
+class Stopwatch:
+    """How many seconds the last call took."""
+
+    seconds = 0.0
+
+    def timing(self, base: type) -> type:
+        """A class whose calls are timed."""
+
+        class Timed(base):
+            def __call__(timed, *args, **kwargs):
+                started = time.perf_counter()
+                found = super().__call__(*args, **kwargs)
+                self.seconds = time.perf_counter() - started
+                return found
+
+        return Timed
+
+
+def whole_file_writer(base: type, stopwatch: Stopwatch) -> type:
+    """ESPnet's writer, but each file is whole or absent, none is clipped, all are timed."""
 
     class WholeFileWriter(base):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.seconds = {}
+
         def __setitem__(self, key, value):
             rate, signal = value
             path = self.dir / f"{key}.{self.format}"
             write_audio(path, signal, rate)
             self.fscp.write(f"{key} {path}\n")
             self.data[key] = str(path)
+            self.seconds[key] = f"{stopwatch.seconds:.4f}"
+
+        def close(self):
+            write_scp(Path(self.fscp.name).with_name("utt2seconds"), self.seconds)
+            super().close()
 
     return WholeFileWriter
 

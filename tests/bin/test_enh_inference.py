@@ -1,11 +1,18 @@
 """ESPnet's enh_inference with its input checked first and nothing clipped."""
 
+import time
+
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from espnet2_bspmpnet.bin.enh_inference import check_options, whole_file_writer
+from espnet2_bspmpnet.bin.enh_inference import (
+    Stopwatch,
+    check_options,
+    whole_file_writer,
+)
+from espnet2_bspmpnet.datadir import read_scp
 from espnet2_bspmpnet.errors import UserError
 
 
@@ -81,7 +88,7 @@ def test_loud_output_is_scaled_not_clipped_and_its_list_is_espnets(tmp_path):
     from espnet2.fileio.sound_scp import SoundScpReader, SoundScpWriter
 
     wave = 1.5 * np.sin(np.arange(16000) / 20).astype(np.float32)
-    writer = whole_file_writer(SoundScpWriter)(
+    writer = whole_file_writer(SoundScpWriter, Stopwatch())(
         f"{tmp_path}/wavs/1", f"{tmp_path}/spk1.scp", format="wav"
     )
     writer["loud"] = 16000, wave
@@ -92,3 +99,25 @@ def test_loud_output_is_scaled_not_clipped_and_its_list_is_espnets(tmp_path):
     assert rate == 16000
     assert np.allclose(loud, wave / 1.5, atol=1e-3)
     assert np.allclose(reader["quiet"][1], wave / 3, atol=1e-4)
+
+
+def test_beside_the_list_stands_how_long_each_took(tmp_path):
+    from espnet2.fileio.sound_scp import SoundScpWriter
+
+    class Sleeper:
+        def __call__(self, seconds):
+            time.sleep(seconds)
+            return "enhanced"
+
+    stopwatch = Stopwatch()
+    sleep = stopwatch.timing(Sleeper)()
+    writer = whole_file_writer(SoundScpWriter, stopwatch)(
+        f"{tmp_path}/wavs/1", f"{tmp_path}/spk1.scp", format="wav"
+    )
+    for key, seconds in (("long", 0.2), ("short", 0.05)):
+        assert sleep(seconds) == "enhanced"
+        writer[key] = 16000, np.zeros(160, np.float32)
+    writer.close()
+    times = read_scp(tmp_path / "utt2seconds")
+    assert list(times) == ["long", "short"]
+    assert float(times["long"]) > 0.2 > float(times["short"]) > 0.05

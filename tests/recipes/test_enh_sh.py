@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import yaml
@@ -295,15 +296,24 @@ def test_evaluation_without_a_model_names_the_missing_file(recipe):
 def test_the_whole_chain_trains_enhances_scores_and_packs(recipe, eight_pairs):
     options = ["--local_data_opts", eight_pairs, "--inference_nj", "1"]
     options += ["--pcs_outputs", "natural", "--enh_tag", "tiny"]
+    options += ["--expdir", str(recipe.folder / "exp")]
     status, printed = recipe.run(*options)
     assert status == 0, printed
     assert "1epoch results" in printed
     assert len(recipe.lines("exp/enh_tiny/enhanced_tt_mini/spk1.scp")) == 8
-    rows = [
-        line for line in recipe.lines("exp/enh_tiny/RESULTS.md") if "tt_mini|" in line
-    ]
-    assert [row.split("|")[1] for row in rows] == ["noisy_tt_mini", "enhanced_tt_mini"]
-    assert (recipe.folder / "exp/enh_tiny/enh_tiny_valid.loss.best.zip").stat().st_size
+    for results in ("exp/enh_tiny/RESULTS.md", "exp/RESULTS.md"):
+        text = "\n".join(recipe.lines(results))
+        for protocol in ("standard", "paper"):
+            _, section = text.split(f"### Protocol {protocol}: ")
+            means = section.split("|95 % interval|")[0].splitlines()
+            names = [row.split("|")[1] for row in means if "tt_mini|" in row]
+            assert names[0] == "noisy_tt_mini"
+            assert names[1].endswith("enhanced_tt_mini") and len(names) == 2
+    assert "|RTF|" in text and "|DNSMOS_OVRL|" in text
+    with ZipFile(recipe.folder / "exp/enh_tiny/enh_tiny_valid.loss.best.zip") as packed:
+        assert {"exp/enh_tiny/config.yaml", "exp/enh_tiny/RESULTS.md"} <= set(
+            packed.namelist()
+        )
 
     status, printed = recipe.run(*options, "--stop_stage", "8")
     assert status == 0, printed

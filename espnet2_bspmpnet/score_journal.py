@@ -1,0 +1,174 @@
+"""What has been measured already, so that scoring goes on where it stopped.
+
+``scores.jsonl`` has one JSON object a line, for one pair of recordings (told by a hash
+of each file's content, not by its name) compared in one way:
+
+    {"measures": …, "reference": …, "estimate": …, "comparison": "clean",
+     "values": {"PESQ": 2.5}, "reasons": {"STOI": "less than 0.4 s of speech"}}
+
+Lines are appended while scoring runs; a line that was torn off by a kill is ignored.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+from espnet2_bspmpnet.atomic import MENDS, write_text
+from espnet2_bspmpnet.errors import UserError
+
+# What a value depends on besides the two recordings: when one of these changes, all is
+# measured again.
+MODULES = (
+    "audio",
+    "composite",
+    "dnsmos",
+    "metrics",
+    "pcs_boost",
+    "score_pairs",
+    "scoring",
+)
+PACKAGES = (
+    "librosa",
+    "numba",
+    "numpy",
+    "onnx",
+    "pesq",
+    "pystoi",
+    "scipy",
+    "soxr",
+    "speechmos",
+)
+
+
+class Comparison(NamedTuple):
+    """Which recordings are compared, and how.
+
+    Args:
+        reference: hash of the reference's file.
+        estimate: hash of the file to judge.
+        kind: what is done to them first, one of scoring.KINDS.
+    """
+
+    reference: str
+    estimate: str
+    kind: str
+
+
+@dataclass
+class Outcome:
+    """What was measured.
+
+    Args:
+        values: metric -> value.
+        reasons: metric -> why it has no value.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def __contains__(self, metric: str) -> bool:
+        return metric in self.values or metric in self.reasons
+
+    def update(self, other: "Outcome") -> None:
+        """Take in what ``other`` has measured."""
+        self.values |= other.values
+        self.reasons |= other.reasons
+
+
+class Journal:
+    """The outcomes of earlier runs and of this one.
+
+    Args:
+        path: scores.jsonl; need not exist.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.outcomes: dict[Comparison, Outcome] = {}
+        if path.is_file():
+            text = path.read_text(encoding="utf-8", errors="replace")
+            for line in text.splitlines():
+                self._read(line)
+            if not text.endswith("\n"):
+                self.save()
+
+    def _read(self, line: str) -> None:
+        try:
+            record = json.loads(line)
+            if record["measures"] != measures_version():
+                return
+            comparison = Comparison(
+                record["reference"], record["estimate"], record["comparison"]
+            )
+            outcome = Outcome(dict(record["values"]), dict(record["reasons"]))
+        except (ValueError, KeyError, TypeError):
+            return
+        self._take(comparison, outcome)
+
+    def _take(self, comparison: Comparison, outcome: Outcome) -> None:
+        self.outcomes.setdefault(comparison, Outcome()).update(outcome)
+
+    def __getitem__(self, comparison: Comparison) -> Outcome:
+        """Everything known about a comparison; may be empty."""
+        return self.outcomes.get(comparison, Outcome())
+
+    def add(self, outcomes: Mapping[Comparison, Outcome]) -> None:
+        """Append outcomes to the file.
+
+        Args:
+            outcomes: what was measured of each comparison.
+
+        Raises:
+            UserError: the disk is full or the place cannot be written to.
+        """
+        for comparison, outcome in outcomes.items():
+            self._take(comparison, outcome)
+        lines = "".join(_line(*pair) for pair in outcomes.items())
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab") as file:
+                file.write(lines.encode("utf-8"))
+        except OSError as error:
+            if error.errno not in MENDS:
+                raise
+            raise UserError(f"{self.path}: {MENDS[error.errno]}") from error
+
+    def save(self) -> None:
+        """Write the file anew: sorted, without what other versions have measured."""
+        lines = [_line(*pair) for pair in self.outcomes.items()]
+        write_text(self.path, "".join(sorted(lines)))
+
+
+def _line(comparison: Comparison, outcome: Outcome) -> str:
+    record = {
+        "measures": measures_version(),
+        "reference": comparison.reference,
+        "estimate": comparison.estimate,
+        "comparison": comparison.kind,
+        "values": dict(sorted(outcome.values.items())),
+        "reasons": dict(sorted(outcome.reasons.items())),
+    }
+    return json.dumps(record) + "\n"
+
+
+@cache
+def measures_version() -> str:
+    """Tell versions of the measures apart: a hash of their code and their packages."""
+    digest = hashlib.blake2b(digest_size=8)
+    for module in MODULES:
+        digest.update(Path(__file__).with_name(f"{module}.py").read_bytes())
+    for package in PACKAGES:
+        digest.update(f"{package} {_version(package)}\n".encode())
+    return digest.hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"

@@ -1,0 +1,20 @@
+"""Signals like speech, clean and noisy."""
+
+import numpy as np
+
+RATE = 16000
+
+
+def speechlike(seconds: float = 2.0, rate: int = RATE, seed: int = 0) -> np.ndarray:
+    """Make syllables: harmonics of a moving pitch, four bursts a second."""
+    time = np.arange(int(seconds * rate)) / rate
+    pitch = 120 + 20 * np.sin(2 * np.pi * 0.7 * time + seed)
+    phase = 2 * np.pi * np.cumsum(pitch) / rate
+    voice = sum(np.sin(k * phase) / k for k in range(1, 25))
+    return 0.1 * voice * np.clip(np.sin(2 * np.pi * 2 * time), 0, None)
+
+
+def noisy(clean: np.ndarray, snr: float, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).standard_normal(len(clean))
+    gain = np.sqrt(np.mean(clean**2) / np.mean(noise**2) / 10 ** (snr / 10))
+    return clean + gain * noise
