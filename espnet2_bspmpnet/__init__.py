@@ -15,6 +15,7 @@ _HOME = {
     "BSPMPNet": "bsp_mpnet",
     "BSPMPNetSeparator": "separator",
     "UserError": "errors",
+    "score": "scoring",
 }
 __all__ = ["__version__", "register", *_HOME]
 

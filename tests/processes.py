@@ -1,7 +1,19 @@
-"""Watching the processes that a test has started."""
+"""Starting processes, and watching those that a test has started."""
 
 import subprocess
 import time
+
+
+def completed(command, *words, cwd, env) -> subprocess.CompletedProcess:
+    """Run a command with more words to its end, and keep what it prints."""
+    return subprocess.run(
+        [*command, *map(str, words)],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def wait_until(condition, seconds: float = 20.0) -> None:

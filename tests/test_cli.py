@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from espnet2_bspmpnet.datadir import DataDir, read_scp
+from tests.processes import completed
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 COMMAND = [sys.executable, "-m", "espnet2_bspmpnet.cli"]
@@ -35,14 +36,7 @@ COMMANDS = (
 
 
 def bspmpnet(*words: object, cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [*COMMAND, *map(str, words)],
-        cwd=cwd,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return completed(COMMAND, *words, cwd=cwd, env=ENVIRONMENT)
 
 
 def well(*words: object, cwd: Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from espnet2_bspmpnet.jobs import UsageError, parse
-from tests.processes import is_running, wait_until
+from tests.processes import completed, is_running, wait_until
 
 COMMAND = [sys.executable, "-m", "espnet2_bspmpnet.jobs"]
 ENVIRONMENT = {
@@ -23,14 +23,7 @@ PYTHON = [sys.executable, "-c"]
 
 
 def run(*words: object, cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [*COMMAND, *map(str, words)],
-        cwd=cwd,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return completed(COMMAND, *words, cwd=cwd, env=ENVIRONMENT)
 
 
 def test_one_job_writes_its_output_between_header_and_footer(tmp_path):
