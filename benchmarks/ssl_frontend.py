@@ -101,11 +101,10 @@ def run(options: argparse.Namespace) -> dict:
     build = {"ours": ours, "expert": expert}[options.run]
     torch.manual_seed(0)
     wave = 0.1 * torch.randn(options.batch, SAMPLES)
-    features, model = build(options.upstream, options.checkpoint)
-    logits = [torch.zeros(features.number, requires_grad=True) for _ in range(2)]
+    features, model, layers, imports = build(options.upstream, options.checkpoint)
+    logits = [torch.zeros(layers, requires_grad=True) for _ in range(2)]
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam([*parameters, *logits], lr=1e-5)
-    imports = features.imports
     seconds = []
     for _ in range(options.steps + 1):  # the first one warms up
         started = time.perf_counter()
@@ -119,7 +118,7 @@ def run(options: argparse.Namespace) -> dict:
 
 
 def ours(upstream: str, checkpoint: str):
-    """The project's frontend."""
+    """The project's frontend: features, model, layers, bytes after the imports."""
     import s3prl.upstream.wavlm.WavLM  # noqa: F401
 
     from espnet2_bspmpnet.fs_ssl import weighted_sums
@@ -134,12 +133,11 @@ def ours(upstream: str, checkpoint: str):
         layers, _ = model(wave, torch.full((len(wave),), SAMPLES))
         return weighted_sums(layers, weights)
 
-    features.number, features.imports = model.num_layers, imports
-    return features, model
+    return features, model, model.num_layers, imports
 
 
 def expert(upstream: str, checkpoint: str):
-    """s3prl's UpstreamExpert, its hidden states stacked."""
+    """s3prl's UpstreamExpert, its hidden states stacked; returns what `ours` does."""
     import torch
     from s3prl.upstream.wavlm.expert import UpstreamExpert
 
@@ -152,9 +150,7 @@ def expert(upstream: str, checkpoint: str):
         stacked = torch.stack(model(list(wave))["hidden_states"][1:])
         return [(w[:, None, None, None] * stacked).sum(0) for w in weights]
 
-    features.number = len(model.model.encoder.layers)
-    features.imports = imports
-    return features, model
+    return features, model, len(model.model.encoder.layers), imports
 
 
 def peak_bytes() -> int:

@@ -1,10 +1,19 @@
-"""ESPnet's checkpoint.pth, read for its values alone."""
+"""ESPnet's checkpoint.pth, read for its values alone; what a torn file is told by."""
 
 from datetime import timedelta
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
+
+# What torch raises for a file that is torn or none of its own.
+DAMAGE = (RuntimeError, UnpicklingError, EOFError, ValueError)
+
+
+def damage_reason(error: Exception) -> str:
+    """Say in one line what one of DAMAGE means."""
+    return str(error).splitlines()[0] if str(error) else "it ends too soon"
 
 
 def read_checkpoint(path: Path) -> dict:

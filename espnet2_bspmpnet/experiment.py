@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 
@@ -271,11 +270,12 @@ def read_curves(expdir: str | Path) -> dict[str, dict[str, Curve]]:
 
 
 def _undamaged(path: Path, read: Callable[[Path], dict], mend: str) -> dict:
+    from espnet2_bspmpnet.checkpoints import DAMAGE, damage_reason
+
     try:
         return read(path)
-    except (RuntimeError, UnpicklingError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "it ends too soon"
-        raise UserError(f"{path}: damaged ({reason}); {mend}") from error
+    except DAMAGE as error:
+        raise UserError(f"{path}: damaged ({damage_reason(error)}); {mend}") from error
 
 
 def input_snr(test_set: TestSet) -> np.ndarray:

@@ -116,9 +116,7 @@ class Scores:
 
     def values(self, metrics: Sequence[str]) -> np.ndarray:
         """Give the values of some metrics [N, M], NaN where there is none."""
-        return np.array(
-            [[row.values.get(name, np.nan) for name in metrics] for row in self.rows]
-        ).reshape(len(self.rows), len(metrics))
+        return _values(self.rows, metrics)
 
     def write(self, folder: Path) -> None:
         """Write utterances.tsv, then summary.json."""
@@ -152,7 +150,7 @@ def statistics(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, Statist
     Returns:
         Metric -> its statistics.
     """
-    values = Scores(list(rows), None).values(metrics)
+    values = _values(rows, metrics)
     found = {}
     for name, column, interval in zip(
         metrics, values.T, mean_intervals(values), strict=True
@@ -192,6 +190,12 @@ def differences(scores: Scores, other: Scores) -> dict[str, Difference]:
         mean = round(float(known.mean()), DECIMALS) if len(known) else None
         found[name] = Difference(mean, _interval(interval), len(known))
     return found
+
+
+def _values(rows: Sequence[Row], metrics: Sequence[str]) -> np.ndarray:
+    return np.array(
+        [[row.values.get(name, np.nan) for name in metrics] for row in rows]
+    ).reshape(len(rows), len(metrics))
 
 
 def _interval(ends: np.ndarray) -> Interval | None:

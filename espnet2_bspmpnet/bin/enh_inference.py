@@ -6,7 +6,6 @@ Beside each list of enhanced files it leaves utt2seconds: how long each took.
 import sys
 import time
 from pathlib import Path
-from pickle import UnpicklingError
 
 from espnet2_bspmpnet.audio import audio_info, write_audio
 from espnet2_bspmpnet.datadir import read_scp, write_scp
@@ -81,13 +80,15 @@ def check_model(path: str) -> None:
     """
     import torch
 
+    from espnet2_bspmpnet.checkpoints import DAMAGE, damage_reason
+
     try:
         torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except (RuntimeError, UnpicklingError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "it ends too soon"
+    except DAMAGE as error:
         raise UserError(
-            f"--model_file: {path} is damaged or no trained model ({reason}); copy it"
-            " again, or name another of the epochs saved beside it"
+            f"--model_file: {path} is damaged or no trained model"
+            f" ({damage_reason(error)}); copy it again, or name another of the epochs"
+            " saved beside it"
         ) from None
 
 
