@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.errors import MachineError
 
 MENDS = {
     errno.ENOSPC: "the disk is full; free some space and run again",
@@ -28,21 +28,44 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         path: the file to make; its folder is made if need be.
 
     Raises:
-        UserError: the disk is full or the place cannot be written to.
+        MachineError: the disk is full or the place cannot be written to.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with _named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno not in MENDS:
             raise
-        raise UserError(f"{path}: {MENDS[error.errno]}") from error
+        raise MachineError(f"{path}: {MENDS[error.errno]}") from error
+
+
+def append_text(path: str | os.PathLike, text: str) -> None:
+    """Append `text` as UTF-8 and leave none of it in a buffer.
+
+    Args:
+        path: the file; it and its folder are made if need be.
+        text: what to append.
+
+    Raises:
+        MachineError: the disk is full or the place cannot be written to.
+    """
+    path = Path(path)
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(text.encode("utf-8"))
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -1,6 +1,6 @@
 """Kaldi-style data directories: read, check, write beside and rename."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,6 +144,12 @@ class DataDir:
             _refuse_commands(path / name, entries)
         return cls(path, wav, spk1, utt2spk)
 
+    def files(self, utterance: str) -> tuple[str, ...]:
+        """Give an utterance's noisy and, if there is one, clean file."""
+        if self.spk1 is None:
+            return (self.wav[utterance],)
+        return self.wav[utterance], self.spk1[utterance]
+
     def write(self) -> None:
         """Write wav.scp, spk1.scp, utt2spk and spk2utt; wav.scp comes last."""
         speakers: dict[str, list[str]] = {}
@@ -181,10 +187,10 @@ def check_pairs(datadir: DataDir) -> None:
     """
     culprits = []
     for utterance in sorted(datadir.wav):
-        paths = [datadir.wav[utterance]]
-        if datadir.spk1 is not None:
-            paths.append(datadir.spk1[utterance])
-        culprits += _faults(utterance, paths)
+        try:
+            check_pair(utterance, datadir.files(utterance))
+        except UserError as error:
+            culprits.append(str(error))
     if not culprits:
         return
     more = len(culprits) - SHOWN_FILES
@@ -195,7 +201,19 @@ def check_pairs(datadir: DataDir) -> None:
     )
 
 
-def _faults(utterance: str, paths: list[str]) -> list[str]:
+def check_pair(utterance: str, paths: Sequence[str]) -> list:
+    """Make sure that an utterance's files open and belong together.
+
+    Args:
+        utterance: its id, for the message.
+        paths: the noisy and, if there is one, the clean file.
+
+    Returns:
+        An audio.AudioInfo of each.
+
+    Raises:
+        UserError: names each file that is at fault.
+    """
     from espnet2_bspmpnet.audio import audio_info, read_audio
 
     faults, infos = [], []
@@ -207,17 +225,19 @@ def _faults(utterance: str, paths: list[str]) -> list[str]:
                 read_audio(path)
             infos.append(info)
         except UserError as error:
-            faults.append(f"{utterance}: {error}")
+            faults.append(str(error))
     if len(infos) == 2:
         noisy, clean = infos
         if noisy.rate != clean.rate:
             faults.append(
-                f"{utterance}: {paths[0]} has {noisy.rate} Hz but {paths[1]} has "
+                f"{paths[0]} has {noisy.rate} Hz but {paths[1]} has "
                 f"{clean.rate} Hz; resample one of them"
             )
         elif noisy.frames != clean.frames:
             faults.append(
-                f"{utterance}: {paths[0]} has {noisy.frames} samples but {paths[1]} "
+                f"{paths[0]} has {noisy.frames} samples but {paths[1]} "
                 f"has {clean.frames}; cut both to the same part of the recording"
             )
-    return faults
+    if faults:
+        raise UserError(f"{utterance}: " + f"\n  {utterance}: ".join(faults))
+    return infos

@@ -1,10 +1,9 @@
-"""Stages 2 to 5 and the lists of stage 7: from data directories to ESPnet's dump."""
+"""Stages 2 to 5: from data directories to ESPnet's dump."""
 
-import json
+import contextlib
 import logging
 import os
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,15 +11,18 @@ from pathlib import Path
 from espnet2_bspmpnet.atomic import write_text
 from espnet2_bspmpnet.datadir import (
     DataDir,
-    check_pairs,
+    check_pair,
     check_same_ids,
     read_scp,
     write_scp,
 )
 from espnet2_bspmpnet.errors import UserError
-from espnet2_bspmpnet.parallel import parallel_map
+from espnet2_bspmpnet.parallel import parallel_map, part_of
 
 DERIVED = ("utt2spk", "utt2num_samples")
+
+
+Part = tuple[int, int] | None  # the job's number in 1 ... n, and n; None is one job
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class _Conversion:
         targets: the files to make, in the same order.
         rate: samples per second wanted; None keeps the source's.
         speed: playback speed.
+        source_rates: samples per second that the sources may have; empty for any.
     """
 
     utterance: str
@@ -40,6 +43,7 @@ class _Conversion:
     targets: tuple[Path, ...]
     rate: int | None = None
     speed: Fraction = Fraction(1)
+    source_rates: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,52 @@ class _Converted:
     num_samples: int
 
 
-def _convert(task: _Conversion) -> _Converted:
-    from espnet2_bspmpnet.audio import audio_info, read_audio, resample, write_audio
+def _convert_if_needed(task: _Conversion) -> _Converted:
+    return _finished(task) or _convert(task)
 
-    if all(map(_made_from, task.targets, task.sources)):
-        num_samples = audio_info(task.targets[0]).frames
-        return _Converted(tuple(map(str, task.targets)), num_samples)
+
+def _finished(task: _Conversion) -> _Converted | None:
+    """Name the files if they are right already or an earlier run made them."""
+    from espnet2_bspmpnet.audio import WRITABLE
+
+    infos = check_pair(task.utterance, task.sources)
+    if task.source_rates and infos[0].rate not in task.source_rates:
+        expected = " or ".join(map(str, task.source_rates))
+        raise UserError(
+            f"{task.sources[0]} has {infos[0].rate} Hz, but this corpus has {expected} "
+            "Hz; take the original file"
+        )
+    rate = task.rate or infos[0].rate
+    container = task.rate and WRITABLE[task.targets[0].suffix]
+    if task.speed == 1 and all(
+        info.rate == rate and container in (None, info.format) for info in infos
+    ):
+        absolute = tuple(os.path.abspath(source) for source in task.sources)
+        return _Converted(absolute, infos[0].frames)
+    num_samples = _samples_made(task, rate)
+    if num_samples is None:
+        return None
+    return _Converted(tuple(map(str, task.targets)), num_samples)
+
+
+def _samples_made(task: _Conversion, rate: int) -> int | None:
+    """Count the samples of a target that an earlier run made; None if it did not."""
+    from espnet2_bspmpnet.audio import audio_info
+
+    for source, target in zip(task.sources, task.targets, strict=True):
+        # A finished target carries its source's time stamp, set after it is written.
+        if (
+            not target.exists()
+            or target.stat().st_mtime_ns != os.stat(source).st_mtime_ns
+        ):
+            return None
+    made = audio_info(task.targets[0])
+    return made.frames if made.rate == rate else None
+
+
+def _convert(task: _Conversion) -> _Converted:
+    from espnet2_bspmpnet.audio import read_audio, resample, write_audio
+
     waves = []
     for source in task.sources:
         wave, rate_in = read_audio(source)
@@ -69,47 +113,57 @@ def _convert(task: _Conversion) -> _Converted:
     gain = 1.0 if peak <= 1.0 else (1.0 - 2.0**-15) / peak
     if gain != 1.0:
         logging.warning("%s: scaled by %.4f to full scale", task.utterance, gain)
+        waves = [wave * gain for wave in waves]
     for source, target, wave in zip(task.sources, task.targets, waves, strict=True):
-        write_audio(target, wave * gain, rate)
+        write_audio(target, wave, rate)
         stamp = os.stat(source)
         os.utime(target, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     return _Converted(tuple(map(str, task.targets)), len(waves[0]))
 
 
-def _made_from(target: Path, source: str) -> bool:
-    # A finished target carries its source's time stamp, set after it is written.
-    return target.exists() and target.stat().st_mtime_ns == os.stat(source).st_mtime_ns
+def _convert_all(
+    tasks: Sequence[_Conversion], dst: Path, nj: int, part: Part, description: str
+) -> Mapping[str, _Converted] | None:
+    """Convert a part of the utterances, or all and leave no others in dst/data."""
+    sources = {os.path.abspath(path) for task in tasks for path in task.sources}
+    overwritten = sources & {str(path) for task in tasks for path in task.targets}
+    if overwritten:
+        raise UserError(
+            f"{min(overwritten)}: would be overwritten; choose another target than {dst}"
+        )
+    # Until all is well again, nobody is to read the folder.
+    if (dst / "wav.scp").exists():
+        (dst / "wav.scp").unlink(missing_ok=True)
+    mine = part_of(tasks, part)
+    with contextlib.suppress(UserError):  # which is told below
+        if mine and _finished(mine[0]):  # as then mostly all are: processes do not pay
+            nj = 1
+    converted = parallel_map(_convert_if_needed, mine, nj, description)
+    if part is not None:
+        return None
+    found = {task.utterance: one for task, one in zip(tasks, converted, strict=True)}
+    named = {path for one in found.values() for path in one.paths}
+    for path in _made(dst):
+        if not {os.path.abspath(path)} & (named | sources):
+            path.unlink()
+    return found
 
 
-def _convert_if_needed(task: _Conversion) -> _Converted:
-    from espnet2_bspmpnet.audio import WRITABLE, audio_info
+def _made(dst: Path) -> list[Path]:
+    """List the audio in dst/data, with what a killed job has left half-written."""
+    return [
+        path
+        for part in ("wav", "spk1")
+        for path in (dst / "data" / part).rglob("*")
+        if path.suffix in (".wav", ".flac", ".tmp")
+    ]
 
-    container = WRITABLE[task.targets[0].suffix]
-    infos = [audio_info(source) for source in task.sources]
-    if all(info.rate == task.rate and info.format == container for info in infos):
-        absolute = tuple(os.path.abspath(source) for source in task.sources)
-        return _Converted(absolute, infos[0].frames)
-    return _convert(task)
 
-
-def _open_target(src: DataDir, dst: Path, **parameters: object) -> None:
+def _check_target(src: DataDir, dst: Path, audio_format: str) -> None:
     if dst.resolve() == src.path.resolve():
         raise UserError(f"{dst}: source and target are the same; choose another target")
-    if parameters.get("audio_format") not in ("wav", "flac"):
-        raise UserError(
-            f"audio format {parameters.get('audio_format')!r} is unknown; "
-            "use wav or flac"
-        )
-    marker = dst / ".parameters.json"
-    made_with = json.dumps(parameters, sort_keys=True)
-    if (dst / "data").exists() and (
-        not marker.exists() or marker.read_text(encoding="utf-8") != made_with
-    ):
-        (dst / "wav.scp").unlink(missing_ok=True)
-        shutil.rmtree(dst / "data")
-    for unfinished in (dst / "data").rglob(".*.tmp"):
-        unfinished.unlink()
-    write_text(marker, made_with)
+    if audio_format not in ("wav", "flac"):
+        raise UserError(f"audio format {audio_format!r} is unknown; use wav or flac")
 
 
 def _targets(
@@ -118,12 +172,6 @@ def _targets(
     folder = Path(os.path.abspath(dst)) / "data"
     name = f"{utterance}.{audio_format}"
     return tuple(folder / part / name for part in ("wav", "spk1")[:count])
-
-
-def _sources(src: DataDir, utterance: str) -> tuple[str, ...]:
-    if src.spk1 is None:
-        return (src.wav[utterance],)
-    return src.wav[utterance], src.spk1[utterance]
 
 
 def _carry_texts(src: Path, dst: Path, origins: Mapping[str, str]) -> None:
@@ -151,6 +199,7 @@ def speed_perturb(
     factors: Sequence[float] = (0.9, 1.0, 1.1),
     nj: int = 1,
     audio_format: str = "wav",
+    part: Part = None,
 ) -> None:
     """Add copies played slower and faster, noisy and clean alike (stage 2).
 
@@ -161,6 +210,7 @@ def speed_perturb(
         factors: playback speeds.
         nj: number of processes.
         audio_format: wav or flac.
+        part: see `format_data`.
 
     Raises:
         UserError: bad data, a factor that is not positive or is there twice.
@@ -171,33 +221,30 @@ def speed_perturb(
             "and differ, for example 0.9 1.0 1.1"
         )
     source, dst = DataDir.read(src, need_reference=False), Path(dst)
-    check_pairs(source)
-    _open_target(source, dst, audio_format=audio_format)
-    perturbed = DataDir(dst, {}, None if source.spk1 is None else {}, {})
-    origins, tasks = {}, []
+    _check_target(source, dst, audio_format)
+    origins, speakers, tasks = {}, {}, []
     for factor in factors:
         prefix = "" if factor == 1 else f"sp{factor:g}-"
         for utterance, speaker in source.utt2spk.items():
-            new, sources = prefix + utterance, _sources(source, utterance)
-            origins[new] = utterance
-            perturbed.utt2spk[new] = prefix + speaker
-            if factor == 1:
-                _enter(perturbed, new, tuple(map(os.path.abspath, sources)))
-                continue
+            new, sources = prefix + utterance, source.files(utterance)
+            origins[new], speakers[new] = utterance, prefix + speaker
             targets = _targets(dst, new, len(sources), audio_format)
             speed = Fraction(factor).limit_denominator(1000)
             tasks.append(_Conversion(new, sources, targets, speed=speed))
-    results = parallel_map(_convert, tasks, nj, f"speed perturbation of {src}")
-    for task, converted in zip(tasks, results, strict=True):
-        _enter(perturbed, task.utterance, converted.paths)
-    _carry_texts(source.path, dst, origins)
-    perturbed.write()
+    description = f"speed perturbation of {src}"
+    converted = _convert_all(tasks, dst, nj, part, description)
+    if converted is not None:
+        _carry_texts(source.path, dst, origins)
+        _write_lists(dst, converted, speakers)
 
 
-def _enter(datadir: DataDir, utterance: str, paths: tuple[str, ...]) -> None:
-    datadir.wav[utterance] = paths[0]
-    if datadir.spk1 is not None:
-        datadir.spk1[utterance] = paths[1]
+def _write_lists(
+    dst: Path, converted: Mapping[str, _Converted], utt2spk: dict[str, str]
+) -> None:
+    wav = {utterance: one.paths[0] for utterance, one in converted.items()}
+    spk1 = {utterance: one.paths[-1] for utterance, one in converted.items()}
+    paired = all(len(one.paths) == 2 for one in converted.values())
+    DataDir(dst, wav, spk1 if paired else None, utt2spk).write()
 
 
 def format_data(
@@ -206,8 +253,12 @@ def format_data(
     fs: int = 16000,
     audio_format: str = "wav",
     nj: int = 1,
+    part: Part = None,
+    source_rates: tuple[int, ...] = (),
 ) -> None:
     """Bring every file to one rate and format, and count its samples (stage 3).
+
+    What an earlier call has made is kept, even one that met a bad file or was killed.
 
     Args:
         src: data directory to read; spk1.scp may be missing.
@@ -216,27 +267,30 @@ def format_data(
         fs: samples per second.
         audio_format: wav or flac.
         nj: number of processes.
+        part: (k, n) makes the k-th of n shares of the audio alone; jobs do so at the
+            same time, and a last call without it makes the data directory.
+        source_rates: samples per second that files may have; empty for any.
 
     Raises:
-        UserError: bad data (see `check_pairs`).
+        UserError: bad data (see `check_pairs`), once all that is good is done.
     """
     source, dst = DataDir.read(src, need_reference=False), Path(dst)
-    check_pairs(source)
-    _open_target(source, dst, fs=fs, audio_format=audio_format)
+    _check_target(source, dst, audio_format)
     tasks = []
     for utterance in sorted(source.wav):
-        sources = _sources(source, utterance)
+        sources = source.files(utterance)
         targets = _targets(dst, utterance, len(sources), audio_format)
-        tasks.append(_Conversion(utterance, sources, targets, rate=fs))
-    results = parallel_map(_convert_if_needed, tasks, nj, f"formatting {src}")
-    formatted = DataDir(dst, {}, None if source.spk1 is None else {}, source.utt2spk)
-    num_samples = {}
-    for task, converted in zip(tasks, results, strict=True):
-        _enter(formatted, task.utterance, converted.paths)
-        num_samples[task.utterance] = converted.num_samples
-    write_scp(dst / "utt2num_samples", num_samples)
-    _carry_texts(source.path, dst, {utterance: utterance for utterance in source.wav})
-    formatted.write()
+        tasks.append(
+            _Conversion(utterance, sources, targets, rate=fs, source_rates=source_rates)
+        )
+    converted = _convert_all(tasks, dst, nj, part, f"formatting {src}")
+    if converted is not None:
+        num_samples = {
+            utterance: one.num_samples for utterance, one in converted.items()
+        }
+        write_scp(dst / "utt2num_samples", num_samples)
+        _carry_texts(source.path, dst, {name: name for name in source.wav})
+        _write_lists(dst, converted, source.utt2spk)
 
 
 def filter_data(
@@ -332,54 +386,3 @@ def collect_stats(train: str | Path, valid: str | Path, output_dir: str | Path) 
         # No features are collected, hence no statistics: one empty line, as ESPnet's.
         write_text(folder / "stats_keys", "\n")
         write_text(folder / "batch_keys", "\n".join(names) + "\n")
-
-
-def split_scp(scp: str | Path, n: int, folder: str | Path) -> int:
-    """Split a list into keys.1.scp ... keys.n.scp of equal length, in order.
-
-    Args:
-        scp: the list, e.g. wav.scp.
-        n: number of parts wanted; no part is empty, so there may be fewer.
-        folder: where the parts go; parts of an earlier split are removed.
-
-    Returns:
-        The number of parts made.
-    """
-    if n < 1:
-        raise UserError(f"{n} parts asked for; ask for one or more")
-    entries, folder = read_scp(scp), Path(folder)
-    ids = sorted(entries)
-    n = min(n, len(ids))
-    for old in folder.glob("keys.*.scp"):
-        old.unlink()
-    for part in range(n):
-        mine = ids[part * len(ids) // n : (part + 1) * len(ids) // n]
-        write_scp(folder / f"keys.{part + 1}.scp", {key: entries[key] for key in mine})
-    return n
-
-
-def merge_scp(
-    parts: Iterable[str | Path], output: str | Path, expected: str | Path
-) -> None:
-    """Join the lists that parallel jobs wrote, and make sure that all is there.
-
-    Args:
-        parts: the lists, e.g. spk1.scp of each job.
-        output: the joined list, sorted.
-        expected: a list of the ids that must be there, e.g. the set's wav.scp.
-
-    Raises:
-        UserError: an id is missing, unexpected or in two parts.
-    """
-    merged: dict[str, str] = {}
-    for part in parts:
-        entries = read_scp(part)
-        twice = sorted(merged.keys() & entries.keys())
-        if twice:
-            raise UserError(
-                f"{part}: {', '.join(twice[:5])} also in another part; "
-                "remove the parts and run the jobs again"
-            )
-        merged |= entries
-    check_same_ids(expected, read_scp(expected), "the parts", merged)
-    write_scp(output, merged)

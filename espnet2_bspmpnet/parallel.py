@@ -1,13 +1,18 @@
 """The same function over many items, in worker processes, with a progress bar."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import TypeVar
+
+from espnet2_bspmpnet.errors import MachineError, UserError, summary
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,6 +40,16 @@ def _exit_with_parent() -> None:
     os._exit(1)
 
 
+def part_of(items: Sequence[Item], part: tuple[int, int] | None) -> Sequence[Item]:
+    """Give one job's share of the items, every n-th one.
+
+    Args:
+        items: the same ones, in the same order, in each job.
+        part: the job's number k in 1 ... n, and n; None takes all.
+    """
+    return items if part is None else items[part[0] - 1 :: part[1]]
+
+
 def parallel_map(
     function: Callable[[Item], Result],
     items: Iterable[Item],
@@ -42,7 +57,7 @@ def parallel_map(
     description: str,
     notify: Callable[[Result], None] | None = None,
 ) -> list[Result]:
-    """Apply a module-level function to each item; the first error ends the rest.
+    """Apply a module-level function to each item; bad ones are told of at the end.
 
     Args:
         function: importable by a new process.
@@ -53,30 +68,59 @@ def parallel_map(
 
     Returns:
         The results in the order of the items.
+
+    Raises:
+        UserError: items whose UserError was met on the way; a process that was killed.
+        MachineError: as soon as it is met.
     """
     from tqdm import tqdm
 
-    def done(result: Result) -> Result:
-        if notify is not None:
-            notify(result)
-        bar.update()
-        return result
-
     items = list(items)
-    nj = min(nj, len(items))
+    results: dict[int, Result] = {}
+    errors: dict[int, UserError] = {}
     # disable=None: no bar where stderr is no terminal but a log.
     bar = tqdm(total=len(items), desc=description, file=sys.stderr, disable=None)
-    with bar:
-        if nj <= 1:
-            return [done(function(item)) for item in items]
-        pool = ProcessPoolExecutor(
-            nj, multiprocessing.get_context("spawn"), initializer=_prepare_worker
-        )
-        try:
-            futures = [pool.submit(function, item) for item in items]
-            for future in as_completed(futures):
-                done(future.result())
-            return [future.result() for future in futures]
-        finally:
-            # After an error or Ctrl-C, what has not begun is not begun any more.
-            pool.shutdown(cancel_futures=True)
+    with bar, contextlib.closing(_attempts(function, items, nj)) as attempts:
+        for place, attempt in attempts:
+            try:
+                results[place] = attempt()
+            except MachineError:
+                raise
+            except UserError as error:
+                errors[place] = error
+            else:
+                if notify is not None:
+                    notify(results[place])
+            bar.update()
+    if errors:
+        found = [errors[place] for place in sorted(errors)]
+        raise summary(found, len(items), description)
+    return [results[place] for place in range(len(items))]
+
+
+def _attempts(
+    function: Callable[[Item], Result], items: list[Item], nj: int
+) -> Iterator[tuple[int, Callable[[], Result]]]:
+    """Give an item's place, and a call that returns its result or raises its error."""
+    nj = min(nj, len(items))
+    if nj <= 1:
+        for place, item in enumerate(items):
+            yield place, partial(function, item)
+        return
+    pool = ProcessPoolExecutor(
+        nj, multiprocessing.get_context("spawn"), initializer=_prepare_worker
+    )
+    try:
+        places = {
+            pool.submit(function, item): place for place, item in enumerate(items)
+        }
+        for future in as_completed(places):
+            if isinstance(future.exception(), BrokenProcessPool):
+                raise UserError(
+                    "one of the processes was killed (was there too little memory?); "
+                    "run it again to complete it, with a smaller --nj if need be"
+                )
+            yield places[future], future.result
+    finally:
+        # After an error or Ctrl-C, what has not begun is not begun any more.
+        pool.shutdown(cancel_futures=True)

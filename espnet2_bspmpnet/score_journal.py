@@ -7,6 +7,8 @@ of each file's content, not by its name) compared in one way:
      "values": {"PESQ": 2.5}, "reasons": {"STOI": "less than 0.4 s of speech"}}
 
 Lines are appended while scoring runs; a line that was torn off by a kill is ignored.
+Jobs that score a part each append to scores.K-N.jsonl instead, and know what the others'
+files say; the run that finishes takes them all in.
 """
 
 import hashlib
@@ -18,8 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from espnet2_bspmpnet.atomic import MENDS, write_text
-from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.atomic import append_text, write_text
 
 # What a value depends on besides the two recordings: when one of these changes, all is
 # measured again.
@@ -84,20 +85,31 @@ class Journal:
     """The outcomes of earlier runs and of this one.
 
     Args:
-        path: scores.jsonl; need not exist.
+        folder: where scores.jsonl and the files of parts are; need not exist.
+        part: the job's number and how many there are; None for a run of one job.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, folder: Path, part: tuple[int, int] | None = None):
+        self.whole = folder / "scores.jsonl"
+        self.path = self.whole
+        if part is not None:
+            self.path = folder / f"scores.{part[0]}-{part[1]}.jsonl"
         self.outcomes: dict[Comparison, Outcome] = {}
-        if path.is_file():
-            text = path.read_text(encoding="utf-8", errors="replace")
-            for line in text.splitlines():
-                self._read(line)
-            if not text.endswith("\n"):
-                self.save()
+        for path in (self.whole, *self._parts()):
+            if path.is_file():
+                self._read(path)
 
-    def _read(self, line: str) -> None:
+    def _parts(self) -> list[Path]:
+        return sorted(self.whole.parent.glob("scores.*-*.jsonl"))
+
+    def _read(self, path: Path) -> None:
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for line in text.splitlines():
+            self._read_line(line)
+        if path == self.path and text and not text.endswith("\n"):
+            append_text(path, "\n")
+
+    def _read_line(self, line: str) -> None:
         try:
             record = json.loads(line)
             if record["measures"] != measures_version():
@@ -124,24 +136,18 @@ class Journal:
             outcomes: what was measured of each comparison.
 
         Raises:
-            UserError: the disk is full or the place cannot be written to.
+            MachineError: the disk is full or the place cannot be written to.
         """
         for comparison, outcome in outcomes.items():
             self._take(comparison, outcome)
-        lines = "".join(_line(*pair) for pair in outcomes.items())
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab") as file:
-                file.write(lines.encode("utf-8"))
-        except OSError as error:
-            if error.errno not in MENDS:
-                raise
-            raise UserError(f"{self.path}: {MENDS[error.errno]}") from error
+        append_text(self.path, "".join(_line(*pair) for pair in outcomes.items()))
 
     def save(self) -> None:
-        """Write the file anew: sorted, without what other versions have measured."""
+        """Write scores.jsonl anew: sorted, without what other versions have measured."""
         lines = [_line(*pair) for pair in self.outcomes.items()]
-        write_text(self.path, "".join(sorted(lines)))
+        write_text(self.whole, "".join(sorted(lines)))
+        for path in self._parts():
+            path.unlink()
 
 
 def _line(comparison: Comparison, outcome: Outcome) -> str:

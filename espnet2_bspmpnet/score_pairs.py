@@ -9,6 +9,7 @@ from pathlib import Path
 from espnet2_bspmpnet.audio import audio_info, list_audio
 from espnet2_bspmpnet.datadir import SHOWN_IDS, check_same_ids, read_scp
 from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.parallel import part_of
 from espnet2_bspmpnet.score_journal import Comparison
 
 LENGTH_TOLERANCE = 0.1  # seconds
@@ -91,26 +92,34 @@ def named_audio(path: str | Path) -> dict[str, str | Path]:
     return read_scp(path) if path.is_file() else list_audio(path)
 
 
-def inspect_files(paths: Mapping[str, Path], nj: int) -> dict[str, dict[str, File]]:
-    """Look at all files of several sets.
+def inspect_files(
+    paths: Mapping[str, Path], nj: int, part: tuple[int, int] | None = None
+) -> dict[str, dict[str, File]]:
+    """Look at all files of several sets, or at those of one job's share.
 
     Args:
-        paths: name of a set -> its folder or list.
+        paths: name of a set -> its folder or list; the first is of the references.
         nj: number of threads.
+        part: the job's number in 1 ... n, and n; None looks at all.
 
     Returns:
         Name of a set -> utterance -> file, sorted.
 
     Raises:
-        UserError: a missing, empty or damaged folder, list or file.
+        UserError: a missing, empty or damaged folder, list or file, or utterances that
+            differ.
     """
     lists = {name: named_audio(path) for name, path in paths.items()}
-    found = sorted({str(path) for files in lists.values() for path in files.values()})
+    references = next(iter(lists.values()))
+    for name, files in lists.items():
+        check_same_ids("the references", references, f"{name}'s estimates", files)
+    mine = part_of(sorted(references), part)
+    found = sorted({str(files[name]) for files in lists.values() for name in mine})
     # Threads, as this waits for the disk and for C code.
     with ThreadPoolExecutor(nj) as pool:
         known = dict(zip(found, pool.map(_inspect, found), strict=True))
     return {
-        name: {utterance: known[str(files[utterance])] for utterance in sorted(files)}
+        name: {utterance: known[str(files[utterance])] for utterance in mine}
         for name, files in lists.items()
     }
 
@@ -130,19 +139,17 @@ def file_hash(path: str | Path) -> str:
 
 
 def pair_up(
-    references: Mapping[str, File], estimates: Mapping[str, File], system: str
+    references: Mapping[str, File], estimates: Mapping[str, File]
 ) -> dict[str, Pair]:
     """Put estimates beside their references.
 
     Args:
         references: utterance -> clean speech.
-        estimates: utterance -> speech to judge.
-        system: whose they are, for the message.
+        estimates: utterance -> speech to judge, of the same utterances.
 
     Raises:
-        UserError: utterances that differ, or lengths by more than 0.1 s.
+        UserError: lengths differ by more than 0.1 s.
     """
-    check_same_ids("the references", references, f"{system}'s estimates", estimates)
     pairs = {name: Pair(references[name], estimates[name]) for name in references}
     culprits = [
         f"{pair.estimate.path}: {pair.frames} samples, but its reference "

@@ -105,6 +105,7 @@ def score(
     metrics: Sequence[str] | None = None,
     natural: Collection[str] = (),
     nj: int = 1,
+    part: tuple[int, int] | None = None,
 ) -> list[Scores]:
     """Score recordings against references, and write tables.
 
@@ -122,9 +123,11 @@ def score(
         natural: systems that PCS is applied to under the protocol "paper", as they give
             out speech of natural spectral balance.
         nj: number of processes.
+        part: (k, n) measures the k-th of n shares of the utterances alone; jobs do so
+            at the same time, and a last call without it finds what they measured.
 
     Returns:
-        For each protocol the systems' scores, first the noisy speech's.
+        For each protocol the systems' scores, first the noisy speech's; none of a part.
 
     Raises:
         UserError: an unknown metric, protocol or name, utterances that differ, bad
@@ -133,8 +136,9 @@ def score(
     protocols = _protocols(protocol)
     systems = _systems(inf, noisy, natural)
     metrics = _metrics(metrics, systems)
-    files = inspect_files({"": Path(ref)} | {one.name: one.path for one in systems}, nj)
-    pairs = {one.name: pair_up(files[""], files[one.name], one.name) for one in systems}
+    paths = {"": Path(ref)} | {one.name: one.path for one in systems}
+    files = inspect_files(paths, nj, part)
+    pairs = {one.name: pair_up(files[""], files[one.name]) for one in systems}
     for name, ours in pairs.items():
         for note in notes_on(ours):
             logging.warning("%s: %s", name, note)
@@ -146,13 +150,16 @@ def score(
     ]
     runs = list(dict.fromkeys(runs))
     output = Path(output)
-    journal = Journal(output / "scores.jsonl")
+    journal = Journal(output, part)
     tasks = _tasks(runs, pairs, metrics, journal)
     count = len({pair for ours in pairs.values() for pair in ours.values()})
-    if len(tasks) < count:
+    # Not where nothing is left to do, as in the call that follows the jobs of parts.
+    if len(tasks) < count and (tasks or part is not None):
         kept = f"{count - len(tasks)} of {count}"
         logging.info("%s pairs are kept as an earlier run measured them", kept)
     parallel_map(_measure, tasks, nj, f"scoring into {output}", journal.add)
+    if part is not None:
+        return []
     journal.save()
     found = _with_differences(
         [

@@ -1,6 +1,8 @@
 """Audio comes back as it was written, or the file's name and a mend come back."""
 
 import logging
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from espnet2_bspmpnet.audio import (
     write_audio,
 )
 from espnet2_bspmpnet.errors import UserError
+from tests.processes import completed
 
 
 def noise(length: int = 16000, peak: float = 0.5) -> np.ndarray:
@@ -46,6 +49,13 @@ def test_rounding_has_no_bias(tmp_path):
     write_audio(tmp_path / "a.wav", noise(160000), 16000)
     error = read_audio(tmp_path / "a.wav")[0] - noise(160000)
     assert abs(error.mean()) * 2**15 < 0.01
+
+
+def test_the_same_samples_are_the_same_bytes_at_another_time(tmp_path):
+    write_audio(tmp_path / "a.wav", noise(), 16000, "FLOAT")
+    time.sleep(1.1)  # libsndfile's clock counts seconds
+    write_audio(tmp_path / "b.wav", noise(), 16000, "FLOAT")
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
 
 
 def test_a_peak_above_full_scale_is_scaled_and_not_clipped(tmp_path, caplog):
@@ -135,6 +145,24 @@ def test_what_cannot_be_written_is_refused_before_anything_is_touched(tmp_path):
         write_audio(tmp_path / "a.flac", noise(), 16000, "FLOAT")
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
     assert good.read_bytes() == before
+
+
+def test_a_write_that_fails_leaves_nothing_and_ends_with_its_error(tmp_path):
+    script = (
+        "import gc, resource, sys, numpy\n"
+        "from espnet2_bspmpnet.audio import write_audio\n"
+        "def main():\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "    try: write_audio('x.wav', numpy.zeros(9999), 16000)\n"
+        "    except OSError as error: kept = error\n"
+        "    return kept.strerror\n"
+        "said = main()\n"
+        "gc.collect()\n"
+        "sys.exit(said)\n"
+    )
+    done = completed([sys.executable, "-c", script], cwd=tmp_path, env=None)
+    assert (done.returncode, done.stderr) == (1, "File too large\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("rate_in, rate_out", [(48000, 16000), (8000, 16000)])

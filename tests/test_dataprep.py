@@ -1,7 +1,6 @@
 """Data directories walk through stages 2 to 5 and arrive as ESPnet expects them."""
 
-import os
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,7 @@ from espnet2_bspmpnet.dataprep import (
     collect_stats,
     filter_data,
     format_data,
-    merge_scp,
     speed_perturb,
-    split_scp,
 )
 from espnet2_bspmpnet.errors import UserError
 
@@ -164,12 +161,71 @@ def test_changed_sources_and_changed_arguments_are_noticed(tmp_path):
     assert {audio_info(path).rate for path in formatted.wav.values()} == {24000}
 
 
-def test_bad_pairs_stop_before_anything_is_written(tmp_path):
-    data = make(tmp_path)
-    soundfile.write(tmp_path / "clean" / "p1_a.wav", np.zeros(7), 16000)
-    with pytest.raises(UserError, match="p1_a: .* 4000 samples .* 7"):
+def test_what_an_earlier_formatting_has_left_over_is_removed_and_no_source(tmp_path):
+    data, dump = make(tmp_path, rate=8000), tmp_path / "dump"
+    format_data(data, dump, audio_format="flac")
+    (dump / "data" / "wav" / "notes.txt").touch()
+    format_data(data, dump, audio_format="wav")
+    made = sorted(path.name for path in (dump / "data" / "wav").iterdir())
+    assert made == ["notes.txt", "p1_a.wav", "p1_b.wav", "p2_a.wav"]
+    before = snapshot(dump)
+    replace(DataDir.read(dump), path=tmp_path / "lists").write()
+    with pytest.raises(UserError, match="p1_a.wav: would be overwritten; choose"):
+        format_data(tmp_path / "lists", dump, fs=8000)
+    assert snapshot(dump) == before
+
+
+@pytest.mark.parametrize("prepare", [format_data, speed_perturb])
+def test_parts_and_a_last_call_give_what_one_call_gives(tmp_path, prepare):
+    data = make(tmp_path, rate=8000)
+    prepare(data, tmp_path / "whole")
+    for number in (2, 1):
+        assert not (tmp_path / "parts" / "wav.scp").exists()
+        prepare(data, tmp_path / "parts", part=(number, 2))
+    made = snapshot(tmp_path / "parts")
+    prepare(data, tmp_path / "parts")
+    finished = snapshot(tmp_path / "parts")
+    assert made.items() <= finished.items(), "the last call made audio again"
+    whole = {
+        name: content for name, (_, content) in snapshot(tmp_path / "whole").items()
+    }
+    for name, (_, content) in finished.items():
+        assert content.replace(b"/parts/", b"/whole/") == whole.pop(name)
+    assert whole == {}
+
+
+@pytest.mark.parametrize("part", [None, (1, 2)])
+def test_a_bad_pair_is_named_and_the_others_are_made(tmp_path, part):
+    data = make(tmp_path, rate=8000)
+    format_data(data, tmp_path / "dump", fs=24000)
+    soundfile.write(tmp_path / "clean" / "p1_a.wav", np.zeros(7), 8000)
+    with pytest.raises(UserError) as raised:
+        format_data(data, tmp_path / "dump", part=part)
+    lines = str(raised.value).splitlines()
+    count = "1 of 2" if part else "1 of 3"
+    assert lines[0] == f"formatting {data}: {count} failed, the others are done:"
+    assert lines[1].startswith("  p1_a: ") and "has 4000 samples but" in lines[1]
+    rates = [
+        audio_info(tmp_path / "dump" / "data" / "wav" / f"{name}.wav").rate
+        for name in ("p1_a", "p1_b", "p2_a")
+    ]
+    assert rates == [24000, 24000 if part else 16000, 16000]
+    assert not (tmp_path / "dump" / "wav.scp").exists()
+
+
+def test_a_recording_torn_in_its_middle_is_named_and_the_others_are_made(tmp_path):
+    data = make(tmp_path, rate=8000, suffix="flac")
+    torn = tmp_path / "noisy" / "p1_a.flac"
+    content = torn.read_bytes()
+    middle = len(content) // 2
+    torn.write_bytes(content[:middle] + bytes(500) + content[middle + 500 :])
+    with pytest.raises(UserError, match="1 of 3 failed, .*\n.*p1_a.flac: .*damaged"):
         format_data(data, tmp_path / "dump")
-    assert not (tmp_path / "dump").exists()
+    torn.write_bytes(content)
+    before = snapshot(tmp_path / "dump")
+    format_data(data, tmp_path / "dump")
+    assert before.items() <= snapshot(tmp_path / "dump").items()
+    assert len(DataDir.read(tmp_path / "dump").wav) == 3
 
 
 def test_source_and_target_must_differ(tmp_path):
@@ -260,31 +316,3 @@ def espnets_collect_stats(dump: Path, output_dir: Path) -> None:
         for _ in ("train", "valid")
     ]
     reference(None, *iterators, output_dir, 0, None, False)
-
-
-@pytest.mark.parametrize("n, sizes", [(1, [7]), (3, [2, 2, 3]), (9, [1] * 7)])
-def test_a_list_is_split_in_order_into_equal_parts(tmp_path, n, sizes):
-    write_scp(tmp_path / "wav.scp", {f"u{number}": "x.wav" for number in range(7)})
-    (tmp_path / "keys.99.scp").write_text("of an earlier split\n")
-    made = split_scp(tmp_path / "wav.scp", n, tmp_path)
-    parts = [tmp_path / f"keys.{part}.scp" for part in range(1, made + 1)]
-    assert [len(read_scp(part)) for part in parts] == sizes
-    assert sorted(tmp_path.glob("keys.*.scp")) == sorted(parts)
-    whole = (tmp_path / "wav.scp").read_text()
-    assert "".join(part.read_text() for part in parts) == whole
-    merge_scp(reversed(parts), tmp_path / "merged", tmp_path / "wav.scp")
-    assert (tmp_path / "merged").read_text() == whole
-
-
-def test_a_part_that_is_missing_twice_or_too_much_is_named(tmp_path):
-    write_scp(tmp_path / "wav.scp", {"a": "1", "b": "2"})
-    merge = partial(merge_scp, output=tmp_path / "o", expected=tmp_path / "wav.scp")
-    write_scp(tmp_path / "1", {"a": "1"})
-    write_scp(tmp_path / "2", {"c": "2"})
-    with pytest.raises(UserError, match="1 only in .*wav.scp, .*: b; 1 only .*: c"):
-        merge([tmp_path / "1", tmp_path / "2"])
-    with pytest.raises(UserError, match="a also in another part"):
-        merge([tmp_path / "1"] * 2)
-    with pytest.raises(UserError, match="3: no such file"):
-        merge([tmp_path / "3"])
-    assert not os.path.exists(tmp_path / "o")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from espnet2_bspmpnet.errors import UserError
-from espnet2_bspmpnet.parallel import parallel_map
+from espnet2_bspmpnet.errors import MachineError, UserError
+from espnet2_bspmpnet.parallel import parallel_map, part_of
 from tests.processes import is_running, wait_until
 
 
@@ -34,16 +34,65 @@ def test_each_result_is_told_as_it_comes(nj):
     told = []
     with pytest.raises(UserError):
         parallel_map(double, [3, 1, -1], nj, "doubling", told.append)
-    assert set(told) <= {2, 6} and (nj == 2 or told == [6, 2])
+    assert sorted(told) == [2, 6]
     told.clear()
     parallel_map(double, [3, 1, 2], nj, "doubling", told.append)
     assert sorted(told) == [2, 4, 6]
 
 
 @pytest.mark.parametrize("nj", [1, 2])
-def test_an_error_in_a_worker_arrives_as_it_was_raised(nj):
-    with pytest.raises(UserError, match="^-1: is negative; use another$"):
-        parallel_map(double, [1, -1, 2], nj, "doubling")
+def test_what_is_bad_is_told_when_the_others_are_done(nj):
+    told = []
+    with pytest.raises(UserError) as raised:
+        parallel_map(double, [1, -1, 2, -2], nj, "doubling", told.append)
+    assert str(raised.value).splitlines() == [
+        "doubling: 2 of 4 failed, the others are done:",
+        "  -1: is negative; use another",
+        "  -2: is negative; use another",
+    ]
+    assert sorted(told) == [2, 4]
+
+
+def test_of_many_bad_ones_ten_are_told():
+    with pytest.raises(UserError) as raised:
+        parallel_map(double, range(-12, 0), 1, "doubling")
+    first, *lines, last = str(raised.value).splitlines()
+    assert first == "doubling: 12 of 12 failed:"
+    assert len(lines) == 10 and last == "  and 2 more"
+
+
+@pytest.mark.parametrize("nj", [1, 2])
+def test_a_full_disk_ends_the_rest(tmp_path, nj):
+    with pytest.raises(MachineError, match="the disk is full"):
+        parallel_map(fill, [tmp_path / "0", *later(tmp_path)], nj, "filling")
+    assert len(list(tmp_path.iterdir())) < 500
+
+
+def fill(path: Path) -> None:
+    if path.name == "0":
+        raise MachineError("the disk is full")
+    mark(path)
+
+
+def test_a_killed_worker_is_told_and_what_was_done_is_kept(tmp_path):
+    with pytest.raises(UserError, match="was killed .*; run it again to complete it"):
+        parallel_map(mark_or_die, [*later(tmp_path)[:9], tmp_path / "die"], 2, "x")
+    assert list(tmp_path.iterdir())
+
+
+def mark_or_die(path: Path) -> None:
+    if path.name == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    mark(path)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 9])
+def test_the_jobs_parts_are_disjoint_and_make_up_the_whole(count):
+    items = list(range(7))
+    parts = [part_of(items, (number, count)) for number in range(1, count + 1)]
+    assert sorted(sum(parts, [])) == items
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert part_of(items, None) == items
 
 
 def test_after_an_error_what_has_not_begun_is_not_begun(tmp_path):

@@ -151,6 +151,29 @@ def test_one_process_and_two_give_the_same_files(folders):
     assert contents(folders / "nj1") == contents(folders / "nj2")
 
 
+def test_parts_and_a_last_call_give_what_one_call_gives(folders, measured):
+    options = {"noisy": "noisy", "protocol": "both", "metrics": ("PESQ", "SI_SNR")}
+    score("clean", {"ours": "better"}, "whole", **options)
+    count = len(measured)
+    for part in ((2, 2), (1, 2), (4, 4)):
+        assert score("clean", {"ours": "better"}, "parts", part=part, **options) == []
+    assert len(measured) == 2 * count
+    assert not list(folders.glob("parts/**/summary.json"))
+    score("clean", {"ours": "better"}, "parts", **options)
+    assert len(measured) == 2 * count, "the last call measured again"
+    assert contents(folders / "parts") == contents(folders / "whole")
+
+
+def test_a_part_looks_at_its_own_files_alone(folders, measured):
+    (folders / "noisy" / "u1.wav").write_text("no audio")
+    score("clean", "noisy", "scores", metrics=("SI_SNR",), part=(1, 2))
+    assert len(measured) == 2
+    with pytest.raises(UserError, match="noisy/u1.wav: cannot be read as audio"):
+        score("clean", "noisy", "scores", metrics=("SI_SNR",), part=(2, 2))
+    with pytest.raises(UserError, match="noisy/u1.wav: cannot be read as audio"):
+        score_noisy()
+
+
 def test_a_file_is_known_by_its_content(tmp_path):
     for name, content in (("a", b"same"), ("b", b"same"), ("c", b"other")):
         (tmp_path / name).write_bytes(content)
@@ -274,13 +297,13 @@ def test_what_was_measured_is_not_measured_again(folders, measured):
 
 
 def test_after_an_error_the_rest_need_not_be_measured_again(folders, measured):
-    wave, _ = soundfile.read(folders / "noisy" / "u2.wav")
+    wave, _ = soundfile.read(folders / "noisy" / "u1.wav")
     wave[0] = np.nan
-    write(folders / "noisy" / "u2.wav", wave, subtype="FLOAT")
-    with pytest.raises(UserError, match="noisy/u2.wav: holds NaN"):
+    write(folders / "noisy" / "u1.wav", wave, subtype="FLOAT")
+    with pytest.raises(UserError, match="1 of 3 failed, the .*\n.*u1.wav: holds NaN"):
         score_noisy()
     assert len(measured) == 2 and not (folders / "scores" / "summary.json").exists()
-    write(folders / "noisy" / "u2.wav", wave[1:])
+    write(folders / "noisy" / "u1.wav", wave[1:])
     score_noisy()
     assert len(measured) == 3
 

@@ -7,9 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-from espnet2_bspmpnet.audio import audio_info, write_audio
+from espnet2_bspmpnet.atomic import append_text
+from espnet2_bspmpnet.attempts import TIMES
+from espnet2_bspmpnet.audio import read_audio, write_audio
 from espnet2_bspmpnet.datadir import read_scp, write_scp
-from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.errors import UserError, summary
 
 
 def main(cmd=None) -> None:
@@ -22,20 +24,21 @@ def main(cmd=None) -> None:
     options.pop("config", None)
     try:
         check_options(options)
+        bad = leave_out_unreadable(options)
         stopwatch = Stopwatch()
         enh_inference.SeparateSpeech = stopwatch.timing(enh_inference.SeparateSpeech)
         enh_inference.SoundScpWriter = whole_file_writer(
             enh_inference.SoundScpWriter, stopwatch
         )
         enh_inference.inference(**options)
+        if bad:
+            raise summary(bad, stopwatch.calls + len(bad), "enhancing")
     except UserError as error:
         sys.exit(f"enh_inference: error: {error}")
 
 
 def check_options(options: dict) -> None:
-    """Check that the model and the audio are there and of the right rate.
-
-    ESPnet itself takes 8 kHz audio for 16 kHz without a word.
+    """Check that the model is there and whole.
 
     Args:
         options: enh_inference's.
@@ -53,20 +56,62 @@ def check_options(options: dict) -> None:
         if options["model_file"] is None:
             raise UserError("--model_file: name the trained model, or give --model_tag")
         check_model(options["model_file"])
+
+
+def leave_out_unreadable(options: dict) -> list[UserError]:
+    """Take files that cannot be enhanced off the list, so that the others are.
+
+    ESPnet itself takes 8 kHz audio for 16 kHz without a word.
+
+    Args:
+        options: enh_inference's; where a file is bad, key_file is replaced.
+
+    Returns:
+        An error for each file that is unreadable or of another rate.
+
+    Raises:
+        UserError: no file is good.
+    """
     keys = None
     if options["key_file"] is not None:
         keys = set(read_scp(options["key_file"]))
+    good: dict[str, str] = {}
+    errors = {}
     for path, _, kind in options["data_path_and_name_and_type"]:
         if kind != "sound":
             continue
         for key, wav in read_scp(path).items():
             if keys is None or key in keys:
-                info = audio_info(wav)
-                if info.rate != options["fs"]:
-                    raise UserError(
-                        f"{wav}: {info.rate} Hz, but --fs is {options['fs']}; resample"
-                        " it first (bspmpnet format_data does)"
-                    )
+                good[key] = wav
+                try:
+                    check_audio(wav, options["fs"])
+                except UserError as error:
+                    errors[key] = error
+    if errors and len(errors) == len(good):
+        raise summary(list(errors.values()), len(good), "enhancing")
+    if errors:
+        readable = Path(options["output_dir"], "readable.scp")
+        write_scp(readable, {key: good[key] for key in good.keys() - errors.keys()})
+        options["key_file"] = str(readable)
+    return list(errors.values())
+
+
+def check_audio(path: str, rate: int) -> None:
+    """Make sure that a file can be read to its end and has the right rate.
+
+    Args:
+        path: audio file.
+        rate: samples per second wanted.
+
+    Raises:
+        UserError: names the file and the mend.
+    """
+    _, found = read_audio(path)
+    if found != rate:
+        raise UserError(
+            f"{path}: {found} Hz, but --fs is {rate}; resample it first "
+            "(bspmpnet format_data does)"
+        )
 
 
 def check_model(path: str) -> None:
@@ -93,8 +138,9 @@ def check_model(path: str) -> None:
 
 
 class Stopwatch:
-    """How many seconds the last call took."""
+    """How many calls there were, and how many seconds the last one took."""
 
+    calls = 0
     seconds = 0.0
 
     def timing(self, base: type) -> type:
@@ -105,30 +151,31 @@ class Stopwatch:
                 started = time.perf_counter()
                 found = super().__call__(*args, **kwargs)
                 self.seconds = time.perf_counter() - started
+                self.calls += 1
                 return found
 
         return Timed
 
 
 def whole_file_writer(base: type, stopwatch: Stopwatch) -> type:
-    """ESPnet's writer, but each file is whole or absent, none is clipped, all are timed."""
+    """ESPnet's writer, but no file is half-written or clipped, and all are timed.
+
+    What it has done is on its lists at once, as attempts.py needs it.
+    """
 
     class WholeFileWriter(base):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
-            self.seconds = {}
+            Path(self.fscp.name).with_name(TIMES).unlink(missing_ok=True)
 
         def __setitem__(self, key, value):
             rate, signal = value
             path = self.dir / f"{key}.{self.format}"
             write_audio(path, signal, rate)
-            self.fscp.write(f"{key} {path}\n")
+            paths = Path(self.fscp.name)
+            append_text(paths.with_name(TIMES), f"{key} {stopwatch.seconds:.4f}\n")
+            append_text(paths, f"{key} {path}\n")
             self.data[key] = str(path)
-            self.seconds[key] = f"{stopwatch.seconds:.4f}"
-
-        def close(self):
-            write_scp(Path(self.fscp.name).with_name("utt2seconds"), self.seconds)
-            super().close()
 
     return WholeFileWriter
 

@@ -10,6 +10,7 @@ import torch
 from espnet2_bspmpnet.bin.enh_inference import (
     Stopwatch,
     check_options,
+    leave_out_unreadable,
     whole_file_writer,
 )
 from espnet2_bspmpnet.datadir import read_scp
@@ -33,6 +34,7 @@ def options(tmp_path):
         "model_file": str(tmp_path / "model.pth"),
         "inference_config": None,
         "key_file": None,
+        "output_dir": str(tmp_path / "output.1"),
         "fs": 16000,
         "data_path_and_name_and_type": [
             (str(tmp_path / "wav.scp"), "speech_mix", "sound")
@@ -42,6 +44,8 @@ def options(tmp_path):
 
 def test_good_input_passes(options):
     check_options(options)
+    assert leave_out_unreadable(options) == []
+    assert options["key_file"] is None
 
 
 @pytest.mark.parametrize("name", ["train_config", "model_file", "inference_config"])
@@ -65,23 +69,26 @@ def test_no_model_at_all_is_told(options):
         check_options(options)
 
 
-def test_the_wrong_rate_is_named_with_the_mend(options, tmp_path):
+def test_the_wrong_rate_is_named_with_the_mend_and_left_out(options, tmp_path):
     soundfile.write(tmp_path / "b.wav", np.full(800, 0.1), 8000)
-    with pytest.raises(UserError, match=r"b.wav: 8000 Hz, but --fs is 16000; resample"):
-        check_options(options)
+    (error,) = leave_out_unreadable(options)
+    assert "b.wav: 8000 Hz, but --fs is 16000; resample it first" in str(error)
+    assert list(read_scp(options["key_file"])) == ["a"]
 
 
 def test_only_the_keys_of_this_job_are_looked_at(options, tmp_path):
     soundfile.write(tmp_path / "b.wav", np.full(800, 0.1), 8000)
     (tmp_path / "keys.1.scp").write_text(f"a {tmp_path}/a.wav\n")
     options["key_file"] = str(tmp_path / "keys.1.scp")
-    check_options(options)
+    assert leave_out_unreadable(options) == []
+    assert options["key_file"] == str(tmp_path / "keys.1.scp")
 
 
-def test_an_unreadable_file_is_named(options, tmp_path):
-    (tmp_path / "a.wav").write_text("no audio")
-    with pytest.raises(UserError, match="a.wav"):
-        check_options(options)
+def test_where_no_file_is_good_all_are_named(options, tmp_path):
+    for key in ("a", "b"):
+        (tmp_path / f"{key}.wav").write_text("no audio")
+    with pytest.raises(UserError, match="2 of 2 failed:\n.*a.wav.*\n.*b.wav"):
+        leave_out_unreadable(options)
 
 
 def test_loud_output_is_scaled_not_clipped_and_its_list_is_espnets(tmp_path):
@@ -117,7 +124,7 @@ def test_beside_the_list_stands_how_long_each_took(tmp_path):
     for key, seconds in (("long", 0.2), ("short", 0.05)):
         assert sleep(seconds) == "enhanced"
         writer[key] = 16000, np.zeros(160, np.float32)
-    writer.close()
+        assert list(read_scp(tmp_path / "spk1.scp"))[-1] == key, "a kill would lose it"
     times = read_scp(tmp_path / "utt2seconds")
     assert list(times) == ["long", "short"]
     assert float(times["long"]) > 0.2 > float(times["short"]) > 0.05

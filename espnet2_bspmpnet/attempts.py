@@ -1,0 +1,81 @@
+"""Stage 7's bookkeeping: each attempt enhances what earlier ones have not.
+
+The jobs of all attempts are numbered on. Job N reads LOGDIR/keys.N.scp and writes, to
+LOGDIR/output.N, an utterance's line to utt2seconds and then to spk1.scp once its file is
+whole. Lines that a kill has torn off are ignored.
+"""
+
+import re
+from pathlib import Path
+
+from espnet2_bspmpnet.datadir import check_same_ids, read_scp, write_scp
+from espnet2_bspmpnet.errors import UserError
+
+LIST, TIMES = "spk1.scp", "utt2seconds"
+
+
+def split_keys(scp: str | Path, num: int, logdir: str | Path) -> range:
+    """Split what is still to be enhanced into keys.N.scp of equal length, in order.
+
+    Args:
+        scp: list of all that is to be enhanced, e.g. wav.scp.
+        num: number of jobs wanted; none has nothing to do, so there may be fewer.
+        logdir: where the jobs' files are.
+
+    Returns:
+        The jobs' numbers; empty if all is enhanced.
+    """
+    if num < 1:
+        raise UserError(f"{num} jobs asked for; ask for one or more")
+    entries, logdir = read_scp(scp), Path(logdir)
+    ids = sorted(entries.keys() - _finished(logdir).keys())
+    num = min(num, len(ids))
+    first = 1 + max(map(_number, logdir.glob("keys.*.scp")), default=0)
+    for job in range(num):
+        mine = ids[job * len(ids) // num : (job + 1) * len(ids) // num]
+        write_scp(
+            logdir / f"keys.{first + job}.scp", {key: entries[key] for key in mine}
+        )
+    return range(first, first + num)
+
+
+def join_enhanced(scp: str | Path, logdir: str | Path, output_dir: str | Path) -> None:
+    """Join what all attempts have enhanced, and make sure that all is there.
+
+    Args:
+        scp: list of all that was to be enhanced, e.g. wav.scp.
+        logdir: where the jobs' files are.
+        output_dir: gets spk1.scp and utt2seconds.
+
+    Raises:
+        UserError: an utterance is missing or unexpected.
+    """
+    finished = _finished(Path(logdir))
+    check_same_ids(scp, read_scp(scp), f"{logdir}/output.*", finished)
+    times = {utterance: seconds for utterance, (_, seconds) in finished.items()}
+    write_scp(Path(output_dir, TIMES), times)
+    paths = {utterance: path for utterance, (path, _) in finished.items()}
+    write_scp(Path(output_dir, LIST), paths)
+
+
+def _number(keys: Path) -> int:
+    found = re.fullmatch(r"keys\.(\d+)\.scp", keys.name)
+    return int(found[1]) if found else 0
+
+
+def _finished(logdir: Path) -> dict[str, tuple[str, str]]:
+    """Give the file of each utterance that is enhanced, and the seconds it took."""
+    finished = {}
+    for folder in sorted(logdir.glob("output.*")):
+        times = _whole_lines(folder / TIMES)
+        for utterance, path in _whole_lines(folder / LIST).items():
+            if utterance in times and Path(path).is_file():
+                finished[utterance] = path, times[utterance]
+    return finished
+
+
+def _whole_lines(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    return dict(line.split(maxsplit=1) for line in lines if len(line.split()) > 1)
