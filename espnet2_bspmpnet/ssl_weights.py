@@ -6,11 +6,8 @@ pretraining needs.  No code from a file is ever run: pickles are read for their 
 and plain values alone.
 """
 
-import hashlib
 import json
-import logging
 import re
-import shutil
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,8 +17,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from espnet2_bspmpnet.atomic import MENDS
-from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.download import check_arrived, checksum, explain, fetch_rest
+from espnet2_bspmpnet.errors import UserError, first_line
 
 REPOSITORY = "s3prl/converted_ckpts"  # on the Hugging Face hub
 RELEASES = {
@@ -174,15 +171,7 @@ def read_weights(path: Path) -> Weights:
 
 def checkpoint_sha256(path: Path) -> str:
     """Return the sha256 of a file with weights, or of the one in a folder."""
-    return _sha256(_weights_file(path) if path.is_dir() else path)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return checksum(_weights_file(path) if path.is_dir() else path, "sha256")
 
 
 def _weights_file(folder: Path) -> Path:
@@ -215,7 +204,7 @@ def _read_tensors(path: Path) -> Mapping[str, Any]:
 def _pickle_error(path: Path, error: Exception) -> UserError:
     """Say what is wrong, without torch's advice to let the file run what it likes."""
     if not isinstance(error, UnpicklingError):
-        return _unreadable(path, _first_line(error))
+        return _unreadable(path, first_line(error))
     foreign = re.search(r"GLOBAL (\S+)", str(error))
     if not foreign:
         return _unreadable(path, "it is no file of tensors")
@@ -338,11 +327,11 @@ def _download(filename: str) -> Path:
         _fetch(url)
         return Path(hf_hub_download(REPOSITORY, filename))  # it finds what was fetched
     except (OSError, httpx2.HTTPError) as error:
-        reason = MENDS.get(getattr(error, "errno", None)) or _first_line(error)
         raise UserError(
-            f"checkpoint: cannot download {url}: {reason}; what has arrived is kept for"
-            " the next run to continue with, or fetch the file elsewhere and give its"
-            " path; HF_HOME names a folder on another disk, HF_ENDPOINT a mirror"
+            f"checkpoint: cannot download {url}: {explain(error)}; what has arrived is"
+            " kept for the next run to continue with, or fetch the file elsewhere and"
+            " give its path; HF_HOME names a folder on another disk, HF_ENDPOINT a"
+            " mirror"
         ) from error
 
 
@@ -368,51 +357,12 @@ def _fetch(url: str) -> None:
     with WeakFileLock(lock):  # another process may be about the same file
         if not blob.exists():
             part = blob.with_name(f"{blob.name}.incomplete")
-            _fetch_rest(url, part, remote.size)
-            _check_sha256(part, remote.etag, url)
+            fetch_rest(
+                url,
+                part,
+                remote.size,
+                mend="free some space, or name a folder on another disk by HF_HOME",
+            )
+            if re.fullmatch(r"[0-9a-f]{64}", remote.etag):  # as it is for large files
+                check_arrived(part, url, f"sha256:{remote.etag}")
             part.replace(blob)
-
-
-def _fetch_rest(url: str, part: Path, size: int | None) -> None:
-    """Append to ``part`` what it lacks of a file of ``size`` bytes."""
-    from huggingface_hub.file_download import http_get
-
-    with part.open("ab") as file:
-        there = file.tell()
-        if size is not None:
-            if there > size:  # no part of it
-                file.truncate(there := 0)
-            free = shutil.disk_usage(part.parent).free
-            if free < size - there:
-                raise UserError(
-                    f"checkpoint: {url} needs {_megabytes(size - there)} in"
-                    f" {part.parent}, where {_megabytes(free)} are free; free some"
-                    " space, or name a folder on another disk by HF_HOME"
-                )
-        logging.info("downloading %s to %s", url, part.parent)
-        name = url.rpartition("/")[2]
-        http_get(
-            url, file, resume_size=there, expected_size=size, displayed_filename=name
-        )
-
-
-def _check_sha256(part: Path, etag: str, url: str) -> None:
-    """Compare with the hub's etag, which for large files is their sha256."""
-    if not re.fullmatch(r"[0-9a-f]{64}", etag):
-        return
-    found = _sha256(part)
-    if found != etag:
-        part.unlink()
-        raise UserError(
-            f"checkpoint: {url} arrived damaged and was removed: its sha256 is {found}"
-            f" instead of {etag}; run again"
-        )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:.0f} MB"

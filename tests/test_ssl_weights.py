@@ -1,20 +1,18 @@
 """Pretrained weights: from each of their formats or the hub, and running nothing."""
 
-import hashlib
 import importlib.util
 import json
 import os
 import re
+import shutil
 import threading
 from argparse import Namespace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from espnet2_bspmpnet import ssl_weights
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.ssl_weights import (
     RELEASES,
@@ -23,6 +21,7 @@ from espnet2_bspmpnet.ssl_weights import (
     find_checkpoint,
     read_weights,
 )
+from tests.hub import serving, sha256, this_process_using
 
 TINY = {
     "hidden_size": 16,
@@ -329,7 +328,7 @@ def test_a_damaged_configuration_is_named(base_folder):
 
 def test_the_sha256_is_that_of_the_file_with_the_weights(base_folder):
     file = base_folder / "model.safetensors"
-    expected = hashlib.sha256(file.read_bytes()).hexdigest()
+    expected = sha256(file.read_bytes())
     assert checkpoint_sha256(file) == checkpoint_sha256(base_folder) == expected
 
 
@@ -360,112 +359,39 @@ def test_released_files_are_those_that_s3prl_downloads(upstream):
     assert f"{REPOSITORY}/resolve/main/{RELEASES[upstream]}" in function
 
 
-COMMIT = "c0ffee" * 6 + "beef"
 UPSTREAM = "wavlm_base"
-PAGE = f"/{REPOSITORY}/resolve/main/{RELEASES[UPSTREAM]}"
+RELEASED = RELEASES[UPSTREAM]
+PAGE = f"/{REPOSITORY}/resolve/main/{RELEASED}"
 
 
-class Hub(ThreadingHTTPServer):
-    """The hub's protocol: a page that redirects to a store of another name.
-
-    ``content`` is what it has, ``etag`` what it says of it; the store's next answers
-    come from ``troubles``: a status, or the bytes after which the connection ends.
-    """
-
-    def __init__(self, content):
-        super().__init__(("127.0.0.1", 0), HubHandler)
-        self.content = content
-        self.etag = hashlib.sha256(content).hexdigest()
-        self.page = PAGE
-        self.troubles = []
-        self.knows_ranges = True
-        self.requests = []
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-    @property
-    def ranges(self):
-        """Where each transfer began."""
-        return [begin for method, begin in self.requests if method == "GET"]
-
-
-class HubHandler(BaseHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-    def answer(self, status, headers):
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, str(value))
-        self.end_headers()
-
-    def do_HEAD(self):
-        self.server.requests.append(("HEAD", None))
-        self.answer_page()
-
-    def answer_page(self):
-        if self.path != self.server.page:
-            self.answer(404, {"X-Error-Code": "EntryNotFound", "Content-Length": 0})
-            return
-        headers = {
-            "Location": f"http://localhost:{self.server.server_port}/store",
-            "X-Repo-Commit": COMMIT,
-            "X-Linked-Etag": f'"{self.server.etag}"',
-            "X-Linked-Size": len(self.server.content),
-            "Content-Length": 0,
-        }
-        self.answer(302, headers)
-
-    def do_GET(self):
-        if self.path != "/store":
-            self.answer_page()
-            return
-        content = self.server.content
-        asked = self.headers.get("Range", "0") if self.server.knows_ranges else "0"
-        begin = int(re.sub(r"\D", "", asked))
-        self.server.requests.append(("GET", begin))
-        trouble = self.server.troubles.pop(0) if self.server.troubles else None
-        if isinstance(trouble, str):
-            self.answer(int(trouble), {"Content-Length": 0})
-            return
-        span = f"bytes {begin}-{len(content) - 1}/{len(content)}"
-        headers = {"Content-Length": len(content) - begin, "Content-Range": span}
-        self.answer(206 if begin else 200, headers)
-        self.wfile.write(content[begin : begin + (trouble or len(content))])
+def released(hub):
+    """The one release that the hub has."""
+    return hub.repositories[REPOSITORY][RELEASED]
 
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """A hub with one release, and an empty cache in tmp_path/cache."""
-    from huggingface_hub import close_session, constants
+    from huggingface_hub import constants
 
-    server = Hub(os.urandom(100_000))
-    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)  # so is it written
-    monkeypatch.setenv("NO_PROXY", "*")
-    close_session()  # so that the next one sees that there is no proxy
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-    close_session()
+    # So is it written, and the tests break transfers off between these.
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    with serving() as server:
+        server.repositories[REPOSITORY] = {RELEASED: os.urandom(100_000)}
+        with this_process_using(server, tmp_path / "cache", monkeypatch):
+            yield server
 
 
 def part_of(hub, tmp_path):
     """Where a transfer is kept until it is whole."""
     blobs = tmp_path / "cache" / "models--s3prl--converted_ckpts" / "blobs"
-    return blobs / f"{hub.etag}.incomplete"
+    return blobs / f"{sha256(released(hub))}.incomplete"
 
 
 def test_a_release_is_downloaded_once(hub):
     path = find_checkpoint(UPSTREAM, UPSTREAM)
-    assert path.name == RELEASES[UPSTREAM]
-    assert path.read_bytes() == hub.content
+    assert path.name == RELEASED
+    assert path.read_bytes() == released(hub)
     asked = len(hub.requests)
     assert find_checkpoint(UPSTREAM, UPSTREAM) == path
     assert len(hub.requests) == asked
@@ -475,13 +401,13 @@ def test_a_release_is_downloaded_once(hub):
 def test_a_download_shows_its_progress(hub, monkeypatch, capsys):
     monkeypatch.setenv("TQDM_POSITION", "-1")  # also where there is no terminal
     find_checkpoint(UPSTREAM, UPSTREAM)
-    assert re.search(f"{RELEASES[UPSTREAM]}: 100%.*100k/100k", capsys.readouterr().err)
+    assert re.search(f"{RELEASED}: 100%.*100k/100k", capsys.readouterr().err)
 
 
 def test_what_other_programs_have_downloaded_is_used(hub):
     from huggingface_hub import hf_hub_download
 
-    path = Path(hf_hub_download(REPOSITORY, RELEASES[UPSTREAM]))
+    path = Path(hf_hub_download(REPOSITORY, RELEASED))
     asked = len(hub.requests)
     assert find_checkpoint(UPSTREAM, UPSTREAM) == path
     assert len(hub.requests) == asked
@@ -493,14 +419,14 @@ def test_a_download_that_was_broken_off_goes_on_in_the_next_run(hub, tmp_path):
         find_checkpoint(UPSTREAM, UPSTREAM)
     arrived = part_of(hub, tmp_path).stat().st_size
     assert arrived == 60_000
-    assert find_checkpoint(UPSTREAM, UPSTREAM).read_bytes() == hub.content
+    assert find_checkpoint(UPSTREAM, UPSTREAM).read_bytes() == released(hub)
     assert hub.ranges == [0, arrived, arrived]
     assert not part_of(hub, tmp_path).exists()
 
 
 def test_a_hiccup_does_not_end_the_download(hub):
     hub.troubles = [60_000]
-    assert find_checkpoint(UPSTREAM, UPSTREAM).read_bytes() == hub.content
+    assert find_checkpoint(UPSTREAM, UPSTREAM).read_bytes() == released(hub)
     assert len(hub.ranges) == 2
 
 
@@ -509,24 +435,26 @@ def test_a_server_that_knows_no_ranges_sends_all_again(hub):
     with pytest.raises(UserError):
         find_checkpoint(UPSTREAM, UPSTREAM)
     hub.knows_ranges = False
-    assert find_checkpoint(UPSTREAM, UPSTREAM).read_bytes() == hub.content
+    assert find_checkpoint(UPSTREAM, UPSTREAM).read_bytes() == released(hub)
 
 
 def test_what_is_longer_than_the_file_is_no_part_of_it(hub, tmp_path):
     part = part_of(hub, tmp_path)
     part.parent.mkdir(parents=True)
-    part.write_bytes(bytes(len(hub.content) + 1))
-    assert find_checkpoint(UPSTREAM, UPSTREAM).read_bytes() == hub.content
+    part.write_bytes(bytes(len(released(hub)) + 1))
+    assert find_checkpoint(UPSTREAM, UPSTREAM).read_bytes() == released(hub)
 
 
 def test_a_wrong_sha256_removes_the_file_and_says_so(hub, tmp_path):
     part = part_of(hub, tmp_path)
     part.parent.mkdir(parents=True)
     part.write_bytes(bytes(1000))  # not how the file begins
-    with pytest.raises(UserError, match=f"sha256 is .* instead of {hub.etag}"):
+    with pytest.raises(
+        UserError, match=f"sha256 is .* instead of {sha256(released(hub))}"
+    ):
         find_checkpoint(UPSTREAM, UPSTREAM)
     assert list(part.parent.iterdir()) == []
-    assert find_checkpoint(UPSTREAM, UPSTREAM).read_bytes() == hub.content
+    assert find_checkpoint(UPSTREAM, UPSTREAM).read_bytes() == released(hub)
 
 
 def test_processes_that_want_the_same_file_wait_for_one_download(hub):
@@ -541,18 +469,18 @@ def test_processes_that_want_the_same_file_wait_for_one_download(hub):
         thread.start()
     for thread in threads:
         thread.join()
-    assert [path.read_bytes() == hub.content for path in found] == [True] * 4
+    assert [path.read_bytes() == released(hub) for path in found] == [True] * 4
     assert hub.ranges == [0]
 
 
 def test_a_file_that_the_hub_has_not_is_named(hub):
-    hub.page = "/elsewhere"
+    hub.repositories[REPOSITORY] = {"another": b""}
     with pytest.raises(UserError, match=f"cannot download {hub.url}{PAGE}: .*404"):
         find_checkpoint(UPSTREAM, UPSTREAM)
 
 
 def test_a_server_that_is_no_hub_is_named(hub):
-    hub.etag = ""
+    hub.etags[RELEASED] = ""
     with pytest.raises(UserError, match="it is no hub; .*HF_ENDPOINT a mirror"):
         find_checkpoint(UPSTREAM, UPSTREAM)
 
@@ -578,7 +506,7 @@ def test_the_hubs_offline_switch_is_obeyed(hub, monkeypatch):
 
 def test_too_little_space_is_seen_before_the_download(hub, monkeypatch):
     usage = SimpleNamespace(free=1000)
-    monkeypatch.setattr(ssl_weights.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(UserError, match="needs 0 MB in .* are free; .*HF_HOME"):
         find_checkpoint(UPSTREAM, UPSTREAM)
     assert hub.ranges == []
