@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet2_bspmpnet.datadir import DataDir, read_scp
+from espnet2_bspmpnet.datadir import DataDir, read_scp, write_scp
 from tests.processes import completed
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -27,10 +27,14 @@ COMMANDS = (
     "collect_stats",
     "check_config",
     "show_config",
-    "split_scp",
-    "merge_scp",
+    "split_keys",
+    "join_enhanced",
     "score",
+    "check_recogniser",
+    "score_text",
     "results",
+    "upload_model",
+    "download_model",
     "report",
 )
 
@@ -82,14 +86,16 @@ def test_stages_follow_each_other_from_data_to_results(tmp_path):
     well("collect_stats", *sets, "--output_dir", "stats", cwd=tmp_path)
     assert list(read_scp(tmp_path / "stats/valid/speech_mix_shape")) == kept
 
-    lists = ("--scp", "dump/wav.scp", "--num", 9, "--dir", "logs")
-    assert well("split_scp", *lists, cwd=tmp_path) == "4\n"
-    parts = [f"logs/keys.{number}.scp" for number in (4, 3, 2, 1)]
-    lists = ("--expected", "dump/wav.scp", "--output", "joined.scp")
-    well("merge_scp", *lists, *parts, cwd=tmp_path)
+    lists = ("--scp", "dump/wav.scp", "--logdir", "logs")
+    assert well("split_keys", *lists, "--num", 9, cwd=tmp_path) == "1:4\n"
+    for number, (name, path) in enumerate(read_scp(tmp_path / "dump/wav.scp").items()):
+        write_scp(tmp_path / f"logs/output.{number + 1}/spk1.scp", {name: path})
+        write_scp(tmp_path / f"logs/output.{number + 1}/utt2seconds", {name: 0.5})
+    assert well("split_keys", *lists, "--num", 9, cwd=tmp_path) == ""
+    well("join_enhanced", *lists, "--output_dir", "enhanced", cwd=tmp_path)
 
     files = ("--ref", "dump/spk1.scp", "--noisy", "dump/wav.scp", "--output", "scores")
-    systems = ("--inf", "copy=joined.scp", "--metrics", "SI_SNR,STOI", "--nj", 1)
+    systems = ("--inf", "copy=enhanced/spk1.scp", "--metrics", "SI_SNR,STOI", "--nj", 1)
     printed = well("score", *files, *systems, cwd=tmp_path)
     assert "\n|dataset|SI_SNR|STOI|\n|---|---|---|\n|noisy|" in printed
     assert printed == (tmp_path / "scores" / "RESULTS.md").read_text()
@@ -154,6 +160,8 @@ def test_each_command_has_help_and_refuses_what_it_does_not_know(command, tmp_pa
         ("format_data --src a --dst b --fs 16q", "'16q' is no rate; write 16000"),
         ("format_data --src a --dst b --fs 0", "'0' is no rate"),
         ("format_data --src a --dst b --nj 0", "'0' is no whole number of 1 or more"),
+        ("format_data --src a --dst b --part 0/2", "'0/2' is no part; write 1/4"),
+        ("score --ref a --inf b --output c --part 3/2", "'3/2' is no part; write 1/4"),
         ("format_data --src a --dst", "--dst: expected one argument"),
         ("speed_perturb --src a --dst b --factors x", "'x' is no list of numbers"),
     ],
@@ -179,7 +187,19 @@ def test_a_wrong_command_line_ends_with_status_two(tmp_path, words, said):
         ("score --ref audio --inf data/wav.scp --output x", "ids differ: 8 only in"),
         ("results --expdir e --output r.md tt=data", "no such file; score first"),
         ("score --ref audio --output x", "nothing to score; name a folder"),
-        ("merge_scp --expected data/wav.scp --output x p", "p: no such file"),
+        (
+            "join_enhanced --scp data/wav.scp --logdir x --output_dir x",
+            "4 only in data/wav.scp, not in x/output.*: u0, u1",
+        ),
+        ("check_recogniser data", "data/config.yaml: no such file; name a trained"),
+        (
+            "score_text --ref nowhere --output x --name n --asr a data/wav.scp",
+            "nowhere: no such file; word error rates need transcripts",
+        ),
+        (
+            "upload_model --packed x.zip --hf_repo x --folder x --recipe x/enh1",
+            "--hf_repo 'x': whose is it? Write owner/name",
+        ),
         ("check_config nowhere.yaml", "nowhere.yaml: no such configuration file"),
         ("show_config nowhere.yaml", "nowhere.yaml: no such configuration file"),
         ("show_config x.yaml --output file/x", "part of this path is a file"),

@@ -1,0 +1,1 @@
+"""The commands of `bspmpnet`: each calls one function; see `cli.py`."""

@@ -1,0 +1,160 @@
+"""Commands of stages 8 to 10: scores, word error rates, tables and pages."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from espnet2_bspmpnet.commands.options import (
+    add_nj,
+    add_part,
+    arguments,
+    named,
+    sampling_rate,
+    words,
+)
+from espnet2_bspmpnet.errors import UserError
+
+
+def score(options: argparse.Namespace) -> None:
+    """Score speech; write utterances.tsv, summary.json and RESULTS.md, and print it."""
+    from espnet2_bspmpnet import scoring
+
+    names = [name for name, _ in options.inf]
+    if len(set(names)) != len(names) or (len(names) > 1 and "" in names):
+        raise UserError(
+            "--inf: give each of several systems a name of its own, --inf NAME=PATH"
+        )
+    values = arguments(options)
+    if names == [""]:
+        ((_, values["inf"]),) = options.inf
+    else:
+        values["inf"] = dict(options.inf)
+    scoring.score(**values)
+    if options.part is None:
+        print(Path(options.output, "RESULTS.md").read_text(encoding="utf-8"), end="")
+
+
+def check_recogniser(options: argparse.Namespace) -> None:
+    """Fetch a recogniser, and make sure that it is for this rate (stage 9)."""
+    from espnet2_bspmpnet import recognition, sharing
+
+    config = Path(options.model, "config.yaml")
+    if not Path(options.model).is_dir():
+        config = sharing.fetch(options.model).get("asr_train_config")
+    if config is None:
+        raise UserError(f"{options.model}: is no recogniser; name another model")
+    recognition.check_recogniser(config, options.fs)
+
+
+def score_text(options: argparse.Namespace) -> None:
+    """Word and character error rates of recognised speech (stage 10)."""
+    from espnet2_bspmpnet import recognition
+
+    print(recognition.score_text(**arguments(options)))
+
+
+def results(options: argparse.Namespace) -> None:
+    """Write RESULTS.md from folders of scores and print its tables."""
+    from espnet2_bspmpnet import recognition, report
+
+    rows, error_rates = [], []
+    for name, folder in options.rows:
+        rows += report.find_scores(folder, name)
+        error_rates += recognition.find_error_rates(folder, name)
+    expdir = options.expdir or Path(options.output).resolve().parent
+    tables = report.write_results(
+        options.output,
+        Path(expdir).name,
+        report.trained_with(expdir),
+        rows,
+        recognition.tables(error_rates),
+    )
+    print(tables, end="")
+
+
+def report(options: argparse.Namespace) -> None:
+    """Write one HTML page that shows an experiment: EXP_DIR/report/index.html."""
+    from espnet2_bspmpnet import html_report
+
+    print(html_report.write_report(**arguments(options)))
+
+
+def add_commands(add: Callable) -> None:
+    """Add these commands to the command line by `add(function)`."""
+    argument = add(score)
+    argument("--ref", required=True, help="clean speech: folder or wav.scp")
+    argument(
+        "--inf",
+        type=named,
+        action="append",
+        default=[],
+        metavar="[NAME=]PATH",
+        help="speech to judge: folder or wav.scp; repeat it for several systems",
+    )
+    argument("--noisy", help="unprocessed speech: folder or wav.scp")
+    argument(
+        "--output", required=True, help="folder; gets [PROTOCOL/][NAME/] where several"
+    )
+    argument(
+        "--protocol",
+        choices=("standard", "paper", "both"),
+        default="standard",
+        help="compare with clean speech, or as the paper with clean speech with PCS",
+    )
+    argument("--metrics", type=words, help="names, such as 'PESQ STOI'; default: all")
+    argument(
+        "--natural",
+        type=words,
+        default=(),
+        metavar="NAMES",
+        help="systems that the protocol paper applies PCS to first, as their spectral "
+        "balance is natural (a system without a name is called enhanced)",
+    )
+    add_nj(argument)
+    add_part(argument)
+
+    argument = add(check_recogniser)
+    argument("model", help="folder of one, name in espnet_model_zoo, or packed model")
+    argument("--fs", type=sampling_rate, default="16k", help="sampling rate")
+
+    argument = add(score_text)
+    argument("--ref", required=True, help="transcripts, lines '<id> <words>'")
+    argument("--output", required=True, help="folder for wer.json and alignment.txt")
+    argument("--name", required=True, help="of what was recognised, for the tables")
+    argument("--asr", required=True, help="the recogniser, for the tables")
+    argument(
+        "--ignore",
+        type=words,
+        default="case punctuation",
+        help="differences that are no errors: case, punctuation, both, or ''",
+    )
+    argument("hyp", nargs="+", metavar="TEXT", help="what one job recognised")
+
+    argument = add(results)
+    argument("--expdir", help="folder of the experiment; by default that of the output")
+    argument("--output", required=True, help="RESULTS.md to write")
+    argument(
+        "rows",
+        nargs="+",
+        type=named,
+        metavar="[NAME=]DIR",
+        help="folder that scores are in or below; NAME is shown before theirs",
+    )
+
+    argument = add(report)
+    argument("expdir", metavar="EXP_DIR", help="folder that scores are in or below")
+    argument(
+        "--data_dir",
+        action="append",
+        dest="data_dirs",
+        metavar="DIR",
+        help="data directory of a test set; repeat it for several; by default all of "
+        "dump/raw/* whose utterances were scored",
+    )
+    argument(
+        "--inference_model",
+        dest="model",
+        metavar="FILE",
+        help="file in EXP_DIR whose weights of SSL layers are shown; by default the "
+        "best by the first of best_model_criterion",
+    )
