@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from espnet2_bspmpnet.audio import list_audio
 from espnet2_bspmpnet.datadir import DataDir, check_pairs, check_same_ids
@@ -12,6 +13,8 @@ from espnet2_bspmpnet.errors import UserError
 _FEWEST = 20  # pairs; with fewer, holding some out leaves too little on both sides
 _FEWEST_SPEAKERS = 5
 _SHARE = 0.1  # of the pairs, for validation and for testing each
+
+Found = TypeVar("Found", Path, tuple[Path, Path])  # what there is of an utterance
 
 
 def prepare(
@@ -50,41 +53,19 @@ def prepare(
             has no partner, or the two differ in rate or length; or a name is used
             for two sets or is no name for an utterance.
     """
-    if len({train_set, valid_set, test_set}) < 3:
-        raise UserError(
-            f"train_set {train_set!r}, valid_set {valid_set!r} and test_set "
-            f"{test_set!r} must have three different names"
-        )
+    check_names(train_set, valid_set, test_set)
     train = _pairs(noisy_dir, clean_dir)
-    sets = {}
-    for name, part, noisy, clean in (
-        (valid_set, "valid", valid_noisy_dir, valid_clean_dir),
-        (test_set, "test", test_noisy_dir, test_clean_dir),
-    ):
-        if (noisy is None) != (clean is None):
-            raise UserError(
-                f"--{part}_noisy_dir and --{part}_clean_dir belong together: "
-                "give both or neither"
-            )
-        sets[name] = _pairs(noisy, clean) if noisy is not None else None
+    sets = given_sets(
+        {
+            valid_set: ("valid", valid_noisy_dir, valid_clean_dir),
+            test_set: ("test", test_noisy_dir, test_clean_dir),
+        }
+    )
     missing = [name for name in sets if sets[name] is None]
-    if missing and len(train) < _FEWEST:
-        logging.warning(
-            "only %d training pairs (fewer than %d), so nothing is held out: %s will "
-            "hold the training pairs themselves. Its figures show how well they are "
-            "fitted, NOT how the model does on other recordings.",
-            len(train),
-            _FEWEST,
-            " and ".join(missing),
-        )
-        sets.update(dict.fromkeys(missing, train))
-    elif missing:
-        held_out = _held_out(train, len(missing))
-        for name, names in zip(missing, held_out, strict=True):
-            sets[name] = {utt: train.pop(utt) for utt in names}
-    _write(
-        _directory(Path(data_dir) / name, pairs)
-        for name, pairs in {train_set: train, **sets}.items()
+    train, held_out = hold_out(train, missing, "pairs")
+    write_checked(
+        data_directory(Path(data_dir) / name, pairs)
+        for name, pairs in {train_set: train, **sets, **held_out}.items()
     )
 
 
@@ -101,10 +82,100 @@ def prepare_set(
     Raises:
         UserError: as :func:`prepare` does.
     """
-    _write([_directory(Path(data_dir), _pairs(noisy_dir, clean_dir))])
+    write_checked([data_directory(Path(data_dir), _pairs(noisy_dir, clean_dir))])
 
 
-def _write(directories: Iterable[DataDir]) -> None:
+def check_names(train_set: str, valid_set: str, test_set: str) -> None:
+    """Make sure that the sets have three different names.
+
+    Raises:
+        UserError: they have not.
+    """
+    if len({train_set, valid_set, test_set}) < 3:
+        raise UserError(
+            f"train_set {train_set!r}, valid_set {valid_set!r} and test_set "
+            f"{test_set!r} must have three different names"
+        )
+
+
+def given_sets(
+    folders: dict[str, tuple[str, str | Path | None, str | Path | None]],
+) -> dict[str, dict[str, tuple[Path, Path]] | None]:
+    """Find the pairs of the sets that have folders of their own.
+
+    Args:
+        folders: set -> what its options begin with, noisy and clean folder.
+
+    Returns:
+        set -> utterance -> noisy and clean file; None for a set without folders.
+
+    Raises:
+        UserError: a folder without its partner, or as :func:`prepare` does.
+    """
+    sets = {}
+    for name, (part, noisy, clean) in folders.items():
+        if (noisy is None) != (clean is None):
+            raise UserError(
+                f"--{part}_noisy_dir and --{part}_clean_dir belong together: "
+                "give both or neither"
+            )
+        sets[name] = _pairs(noisy, clean) if noisy is not None else None
+    return sets
+
+
+def hold_out(
+    train: dict[str, Found], sets: list[str], what: str
+) -> tuple[dict[str, Found], dict[str, dict[str, Found]]]:
+    """Take sets out of the training utterances, unless these are too few.
+
+    Args:
+        train: utterance -> its file or files.
+        sets: names of the sets to hold out.
+        what: the utterances are, in a warning that they are too few.
+
+    Returns:
+        what is left for training, and set -> utterance -> its file or files.
+    """
+    if not sets:
+        return train, {}
+    if len(train) < _FEWEST:
+        logging.warning(
+            "only %d training %s (fewer than %d), so nothing is held out: %s will "
+            "hold the training %s themselves. Its figures show how well they are "
+            "fitted, NOT how the model does on other recordings.",
+            len(train),
+            what,
+            _FEWEST,
+            " and ".join(sets),
+            what,
+        )
+        return train, dict.fromkeys(sets, train)
+    left, held_out = dict(train), {}
+    for name, chosen in zip(sets, _held_out(train, len(sets)), strict=True):
+        held_out[name] = {utterance: left.pop(utterance) for utterance in chosen}
+    return left, held_out
+
+
+def check_utterance_names(paths: Iterable[Path]) -> None:
+    """Make sure that files can name utterances.
+
+    Raises:
+        UserError: blanks in a name.
+    """
+    spaced = [path for path in paths if path.stem.split() != [path.stem]]
+    if spaced:
+        raise UserError(
+            f"{spaced[0]}: a file name with blanks cannot name an utterance; "
+            f"rename it ({len(spaced)} such names)"
+        )
+
+
+def write_checked(directories: Iterable[DataDir]) -> None:
+    """Check the audio of data directories, and write them all or none.
+
+    Raises:
+        UserError: see :func:`check_pairs`.
+    """
     directories = list(directories)
     for directory in directories:
         check_pairs(directory)
@@ -117,12 +188,7 @@ def _pairs(noisy_dir, clean_dir) -> dict[str, tuple[Path, Path]]:
         raise UserError(f"{noisy_dir}: is given for noisy and clean files alike")
     noisy, clean = list_audio(noisy_dir), list_audio(clean_dir)
     check_same_ids(str(noisy_dir), noisy, str(clean_dir), clean)
-    spaced = [path for name, path in noisy.items() if name.split() != [name]]
-    if spaced:
-        raise UserError(
-            f"{spaced[0]}: a file name with blanks cannot name an utterance; "
-            f"rename it ({len(spaced)} such names)"
-        )
+    check_utterance_names(noisy.values())
     return {name: (noisy[name].absolute(), clean[name].absolute()) for name in noisy}
 
 
@@ -142,13 +208,20 @@ def _held_out(utterances: Iterable[str], parts: int) -> list[list[str]]:
         speakers.setdefault(_speaker(utterance), []).append(utterance)
     needed = max(2, round(_SHARE * len(utterances)))
     if len(speakers) >= _FEWEST_SPEAKERS:
-        chosen = _deal(list(speakers.values()), needed, parts)
+        chosen = deal(list(speakers.values()), needed, parts)
         if sum(map(len, chosen)) <= len(utterances) / 2:
             return chosen
-    return _deal([[utterance] for utterance in utterances], needed, parts)
+    return deal([[utterance] for utterance in utterances], needed, parts)
 
 
-def _deal(groups: list[list[str]], needed: int, parts: int) -> list[list[str]]:
+def deal(groups: list[list[str]], needed: int, parts: int) -> list[list[str]]:
+    """Choose groups of names for some parts, always the same for the same names.
+
+    Args:
+        groups: names that stay together, such as a speaker's utterances.
+        needed: names for each part, at least; the last parts may get fewer.
+        parts: how many.
+    """
     # Small groups first: they cost training least. Hashes break ties, so that
     # neighbours in the alphabet, often recorded together, are not picked together.
     groups = sorted(
@@ -161,7 +234,8 @@ def _deal(groups: list[list[str]], needed: int, parts: int) -> list[list[str]]:
     return chosen
 
 
-def _directory(path: Path, pairs: dict[str, tuple[Path, Path]]) -> DataDir:
+def data_directory(path: Path, pairs: dict[str, tuple[Path, Path]]) -> DataDir:
+    """Describe pairs of noisy and clean files as a data directory, yet unwritten."""
     return DataDir(
         path,
         wav={utt: str(noisy) for utt, (noisy, _) in pairs.items()},
