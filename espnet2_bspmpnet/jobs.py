@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from espnet2_bspmpnet import job_command
+from espnet2_bspmpnet.job_command import CONVERTERS, Options, echo_lines
 from espnet2_bspmpnet.parallel import available_cores
 
 USAGE = """\
@@ -25,92 +27,44 @@ failed; all jobs run to their end first.
   --max_jobs_run N   at most N jobs at a time (default: one per core, or per GPU)
   --num_threads N    threads of each job: sets OMP_NUM_THREADS
   --gpu N            GPUs of each job
-  --mem X            for other job systems; has no effect here
-  --echo REGEX       print the log's lines that match as they come
+  --mem X            for other job systems, like --time T and --partition P; these have
+                     no effect here
+  --num_nodes 1      for other job systems; here there is one
+  --echo REGEX       print the log's lines that match as they come, or of each what the
+                     first group matches; on a terminal a line of which the group named
+                     progress matches something is replaced by the next
 """
-TAIL_LINES = 15
-TAIL_BYTES = 65536
 GRACE_SECONDS = 5.0
 POLL_SECONDS = 0.05
 PR_SET_PDEATHSIG = 1  # of Linux' prctl: the signal to get when the parent dies
 
 
-class UsageError(Exception):
-    """The command line makes no sense; the message says which word."""
-
-
 @dataclass
-class Options:
-    """What the command line asked for.
+class Job(job_command.Job):
+    """One job, its process and its place.
 
     Args:
-        log: log file, may contain the array's name.
-        command: command and arguments, likewise.
-        array: the word that stands for the number, e.g. "JOB"; None for one job.
-        numbers: the jobs' numbers.
-        max_jobs_run: jobs at a time; None for one per core or GPU.
-        num_threads: threads of each job; None leaves the environment alone.
-        gpu: GPUs of each job.
-        echo: pattern of the lines to print.
-    """
-
-    log: str
-    command: list[str]
-    array: str | None = None
-    numbers: range = range(1, 2)
-    max_jobs_run: int | None = None
-    num_threads: int | None = None
-    gpu: int = 0
-    echo: re.Pattern | None = None
-
-    def fill(self, text: str, number: int) -> str:
-        """Put a job's number in place of the array's name."""
-        return text if self.array is None else text.replace(self.array, str(number))
-
-
-@dataclass
-class Job:
-    """One job: its log, its process and how it ended.
-
-    Args:
-        number: its place in the array.
-        log: its log file.
         slot: which of the places that run at a time it has.
         process: None if it could not be started.
-        status: exit status, 128 + signal if killed; None while it runs.
         started: time it began, in seconds.
-        echoed: how much of the log was looked at, in bytes.
     """
 
-    number: int
-    log: Path
-    slot: int
+    slot: int = 0
     process: subprocess.Popen | None = None
-    status: int | None = None
     started: float = field(default_factory=time.time)
-    echoed: int = 0
 
 
-def _at_least(lowest: int) -> Callable[[str], int]:
-    def convert(value: str) -> int:
-        if not value.isdecimal() or int(value) < lowest:
-            raise ValueError(f"a whole number of at least {lowest} is needed")
-        return int(value)
-
-    return convert
+def _one(value: str) -> int:
+    if value != "1":
+        raise ValueError("there is only this machine; several need --backend slurm")
+    return 1
 
 
-OPTIONS: Mapping[str, Callable] = {
-    "max_jobs_run": _at_least(1),
-    "num_threads": _at_least(1),
-    "gpu": _at_least(0),
-    "mem": str,
-    "echo": re.compile,
-}
+ONLY_ELSEWHERE = {"mem": str, "time": str, "partition": str, "num_nodes": _one}
 
 
 def parse(arguments: Sequence[str]) -> Options:
-    """Read the command line; options and JOB=1:N may come in any order.
+    """Read the command line.
 
     Args:
         arguments: without the program's name.
@@ -118,44 +72,7 @@ def parse(arguments: Sequence[str]) -> Options:
     Raises:
         UsageError: naming the word that cannot be understood.
     """
-    words = list(arguments)
-    settings: dict = {}
-    while words:
-        array = re.fullmatch(r"([A-Za-z_]\w*)=(\d+)(?::(\d+))?", words[0])
-        if words[0].startswith("-"):
-            name, value = _take_option(words)
-            settings[name] = value
-        elif array and "array" not in settings:
-            first, last = int(array[2]), int(array[3] or array[2])
-            if last < first:
-                raise UsageError(f"{words[0]}: the last number is below the first")
-            settings |= {"array": array[1], "numbers": range(first, last + 1)}
-            words.pop(0)
-        else:
-            break
-    settings.pop("mem", None)
-    if len(words) < 2:
-        raise UsageError("a log file and a command are needed")
-    options = Options(log=words[0], command=words[1:], **settings)
-    if len(options.numbers) > 1 and options.array not in options.log:
-        raise UsageError(f"{options.log}: the log's name must contain {options.array}")
-    return options
-
-
-def _take_option(words: list[str]) -> tuple[str, object]:
-    option, equals, value = words.pop(0).partition("=")
-    name = option.removeprefix("--").replace("-", "_")
-    if not option.startswith("--") or name not in OPTIONS:
-        known = ", ".join(f"--{known}" for known in OPTIONS)
-        raise UsageError(f"unknown option {option}; known are {known}")
-    if not equals:
-        if not words:
-            raise UsageError(f"{option} needs a value")
-        value = words.pop(0)
-    try:
-        return name, OPTIONS[name](value)
-    except (ValueError, re.error) as error:
-        raise UsageError(f"{option} {value}: {error}") from error
+    return job_command.parse(arguments, Options, {**CONVERTERS, **ONLY_ELSEWHERE})
 
 
 def run(options: Options) -> list[Job]:
@@ -234,7 +151,7 @@ def _environment(options: Options, slot: int, devices: Sequence[str]) -> dict[st
 
 
 def _start(options: Options, number: int, slot: int, devices: Sequence[str]) -> Job:
-    job = Job(number, Path(options.fill(options.log, number)), slot)
+    job = Job(number, Path(options.fill(options.log, number)), slot=slot)
     command = [options.fill(word, number) for word in options.command]
     job.log.parent.mkdir(parents=True, exist_ok=True)
     header = f"# {shlex.join(command)}\n# Started at {time.ctime(job.started)}\n#\n"
@@ -270,22 +187,9 @@ def _look_after(job: Job, echo: re.Pattern | None) -> None:
         if code is not None:
             job.status = code if code >= 0 else 128 - code
     if echo is not None:
-        _echo(job, echo)
+        echo_lines(job, echo)
     if job.status is not None:
         _write_footer(job)
-
-
-def _echo(job: Job, echo: re.Pattern) -> None:
-    with job.log.open("rb") as log:
-        log.seek(job.echoed)
-        new = log.read()
-    if job.status is None:
-        # Only whole lines; a progress bar's end with a carriage return.
-        new = new[: max(new.rfind(b"\n"), new.rfind(b"\r")) + 1]
-    job.echoed += len(new)
-    for line in re.split(r"[\r\n]+", new.decode("utf-8", errors="replace")):
-        if line and echo.search(line):
-            print(line, flush=True)
 
 
 def _write_footer(job: Job) -> None:
@@ -331,35 +235,6 @@ def _signal_group(job: Job, number: int) -> None:
         os.killpg(job.process.pid, number)
 
 
-def report(jobs: Sequence[Job]) -> int:
-    """Print why jobs failed.
-
-    Args:
-        jobs: jobs that have ended.
-
-    Returns:
-        Exit status: 1 if a job failed, else 0.
-    """
-    failed = sorted((job for job in jobs if job.status), key=lambda job: job.number)
-    for job in failed:
-        print(
-            f"bspmpnet-run: job {job.number} failed with status {job.status}, "
-            f"log {job.log}, which ends:\n{_tail(job.log)}",
-            file=sys.stderr,
-        )
-    if len(jobs) > 1 and failed:
-        counts = f"{len(failed)} of {len(jobs)}"
-        print(f"bspmpnet-run: {counts} jobs failed", file=sys.stderr)
-    return 1 if failed else 0
-
-
-def _tail(log: Path) -> str:
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
-        text = file.read().decode("utf-8", errors="replace")
-    return "\n".join("  " + line for line in text.splitlines()[-TAIL_LINES:])
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -369,19 +244,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, 1 if a job failed, 2 if the command line is wrong.
     """
-    argv = sys.argv[1:] if argv is None else argv
-    if argv and argv[0] in ("-h", "--help"):
-        print(USAGE, end="")
-        return 0
-    try:
-        return report(run(parse(argv)))
-    except UsageError as error:
-        print(f"{USAGE}\nbspmpnet-run: error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        culprit = f"{error.filename}: {error.strerror}"
-        print(f"bspmpnet-run: error: {culprit}", file=sys.stderr)
-        return 1
+    return job_command.run_command_line(
+        "bspmpnet-run", USAGE, lambda words: run(parse(words)), argv
+    )
 
 
 if __name__ == "__main__":

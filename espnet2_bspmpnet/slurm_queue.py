@@ -1,0 +1,120 @@
+"""Slurm as seen through its own commands: submit, ask, cancel."""
+
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet2_bspmpnet.errors import UserError
+
+CANCEL_SECONDS = 60.0
+CANCEL_POLL_SECONDS = 0.2
+OURS = ("SLURM_CONF", "SLURM_JWT")  # variables that are not of a job we may be run in
+STATES_OF_THE_END = {
+    "BOOT_FAIL": "a node did not start",
+    "CANCELLED": "by scancel, or by an administrator",
+    "COMPLETED": "but its exit status was not written; is the log's disk shared?",
+    "DEADLINE": "it could not end by its deadline",
+    "FAILED": "its script did not run to the end; is the log's disk shared?",
+    "NODE_FAIL": "its node broke down",
+    "OUT_OF_MEMORY": "ask for more by --mem",
+    "PREEMPTED": "a more urgent job took its place",
+    "TIMEOUT": "ask for more by --time",
+}
+
+
+class Slurm:
+    """The job system, as its commands tell of it.
+
+    Args:
+        variables: of the jobs' environment, besides those that are set here.
+    """
+
+    def __init__(self, **variables: str):
+        kept = {k: v for k, v in os.environ.items() if k in OURS or k[:6] != "SLURM_"}
+        self.environment = {"PYTHONUNBUFFERED": "1", **kept, **variables}
+
+    def _call(self, *words: str) -> subprocess.CompletedProcess:
+        try:
+            # A session of its own: Ctrl-C is for us to answer.
+            return subprocess.run(
+                words,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{words[0]} not found: run this on a machine of a Slurm cluster, or "
+                "choose another backend in cmd.sh"
+            ) from error
+
+    def submit(self, options: Sequence[str], script: Path) -> str:
+        """Submit a script, and return the job's number.
+
+        Args:
+            options: sbatch's.
+            script: what each job runs.
+
+        Raises:
+            UserError: Slurm refuses it.
+        """
+        done = self._call("sbatch", "--parsable", *options, str(script))
+        if done.returncode:
+            said = "\n  ".join(done.stderr.strip().splitlines())
+            raise UserError(f"Slurm does not take the job:\n  {said}")
+        return done.stdout.strip().partition(";")[0]
+
+    def states(self, job_id: str) -> dict[int, tuple[str, str]] | None:
+        """Tell each job's state, and why it waits; None where Slurm does not answer.
+
+        Args:
+            job_id: the array's number, or the one job's, whose place is 1.
+        """
+        form = ["--noheader", "--array", "--states=all", "--format=%K|%T|%r"]
+        done = self._call("squeue", f"--jobs={job_id}", *form)
+        if done.returncode:
+            return {} if "Invalid job id" in done.stderr else None
+        rows = [line.strip().split("|", 2) for line in done.stdout.splitlines()]
+        return {
+            int(place) if place.isdecimal() else 1: (state, reason)
+            for place, state, reason in rows
+        }
+
+    def remembered(self, job_id: str, number: int, array: bool) -> str | None:
+        """Tell the state of a job that has left the queue, where Slurm keeps accounts.
+
+        Args:
+            job_id: as for `states`.
+            number: its place in the array.
+            array: whether there is an array.
+        """
+        words = ["--noheader", "--allocations", "--parsable2", "--format=State"]
+        job = f"{job_id}_{number}" if array else job_id
+        try:
+            done = self._call("sacct", *words, f"--jobs={job}")
+        except UserError:
+            return None
+        return done.stdout.split()[0] if done.stdout.split() else None
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel jobs, and wait until they are gone.
+
+        Args:
+            job_id: as for `states`.
+        """
+        self._call("scancel", job_id)
+        deadline = time.monotonic() + CANCEL_SECONDS
+        while time.monotonic() < deadline:
+            states = self.states(job_id)
+            if states is not None and not unfinished(states):
+                return
+            time.sleep(CANCEL_POLL_SECONDS)
+
+
+def unfinished(states: dict[int, tuple[str, str]]) -> bool:
+    """Tell whether one of these jobs may still run; their states as Slurm gives them."""
+    return any(state not in STATES_OF_THE_END for state, _ in states.values())
