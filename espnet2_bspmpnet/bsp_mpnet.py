@@ -94,10 +94,10 @@ class BSPMPNet(nn.Module):
         if self.magnitude_path is not None:
             seen = boosted if self.pcs_input else magnitude
             z_rema = self.magnitude_path(seen.to(dtype), features["magnitude"], mask)
-            estimate = self.magnitude_path.head(z_rema).float() * estimate
+            estimate = _in_full(self.magnitude_path.head, z_rema.to(dtype)) * estimate
         if self.phase_path is not None:
             z_rema = self.phase_path(phase.to(dtype), features["phase"], mask)
-            phase = self.phase_path.head(z_rema, phase).float()
+            phase = _in_full(self.phase_path.head, z_rema.to(dtype), phase)
         return Estimate(estimate, phase, mask)
 
     def target(self, clean: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,3 +117,9 @@ class BSPMPNet(nn.Module):
         if boosted and not self.pcs_target:
             magnitude = self.pcs(magnitude)
         return self.spectrum.inverse(magnitude, estimate.phase, lengths)
+
+
+def _in_full(head: nn.Module, z_rema: Tensor, *rest: Tensor) -> Tensor:
+    """Run a head outside mixed precision: a mask or phase of 8 bits would be audible."""
+    with torch.autocast(z_rema.device.type, enabled=False):
+        return head(z_rema, *rest).float()

@@ -9,18 +9,23 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from espnet2_bspmpnet.errors import UserError
 
-# Of ESPnet's preprocessor "enh": they make another waveform of an utterance each time.
+# Of the preprocessors "enh" (ESPnet's) and "bsp_mpnet": they make another waveform of an
+# utterance each time.
 RANDOM_OPTIONS = (
     "speech_segment",
     "speech_volume_normalize",
     "rir_scp",
     "noise_scp",
     "data_aug_prob",
+    "gain_range",
+    "speed_range",
+    "remix_prob",
 )
 
 
@@ -60,7 +65,9 @@ def parse_training(words: Sequence[str] | None = None) -> argparse.Namespace:
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config")
     path = finder.parse_known_args(words)[0].config
-    return _parse(words, path, None if path is None else read_config(path))
+    args = _parse(words, path, None if path is None else read_config(path))
+    _check_wandb(args)
+    return args
 
 
 def check_config(path: str | Path) -> None:
@@ -88,6 +95,8 @@ def check_config(path: str | Path) -> None:
             _check_feature_cache(path, args)
     _check_criteria(path, args.criterions)
     _check_training(path, args)
+    with _telling(path, "use_wandb"):
+        _check_wandb(args)
 
 
 def _inherit(path: Path, heirs: tuple[Path, ...]) -> dict:
@@ -141,7 +150,15 @@ def _merge(base: dict, own: dict) -> dict:
 def _is_of_another_choice(name: str, base: dict, own: dict) -> bool:
     """Tell whether ``X_conf`` is meant for an X that is another one now."""
     choice = name.removesuffix("_conf")
-    return choice != name and choice in own and own[choice] != base.get(choice)
+    if choice == name or choice not in own:
+        return False
+    before, now = base.get(choice), own[choice]
+    # The preprocessor bsp_mpnet takes all options of enh, too.
+    return before != now and (choice, before, now) != (
+        "preprocessor",
+        "enh",
+        "bsp_mpnet",
+    )
 
 
 def _parse(
@@ -211,7 +228,7 @@ def _random_changes(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
         yield "iterator_type: chunk", "choose 'iterator_type: sequence'"
     if args.preprocessor == "dynamic_mixing":
         yield "preprocessor: dynamic_mixing", "choose 'preprocessor: enh'"
-    if args.preprocessor == "enh":
+    if args.preprocessor in ("enh", "bsp_mpnet"):
         options = {**vars(args), **args.preprocessor_conf}
         for name in filter(options.get, RANDOM_OPTIONS):
             yield f"preprocessor_conf: {name}", f"set {name} to null"
@@ -252,6 +269,17 @@ def _check_training(path: str | Path, args: argparse.Namespace) -> None:
         _check_names(path, "scheduler_conf", scheduler_class, args.scheduler_conf)
         with _telling(path, "scheduler_conf"):
             scheduler_class(optimizer, **args.scheduler_conf)
+
+
+def _check_wandb(args: argparse.Namespace) -> None:
+    # ESPnet would say so after it has built the model and read the data.
+    spec = find_spec("wandb") if args.use_wandb else None
+    # Without an origin it is but a folder of that name, in which wandb left its runs.
+    if args.use_wandb and (spec is None or spec.origin is None):
+        raise UserError(
+            "wandb is not installed; run 'python -m pip install wandb', or leave"
+            " use_wandb away (TensorBoard's files are written in any case)"
+        )
 
 
 def _check_names(path: str | Path, where: str, function: Callable, options: dict):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.errors import MachineError
 
 RATE = 16000
 HOP = 160
@@ -198,7 +198,7 @@ def _read(path: Path) -> _Network:
 def _networks() -> tuple[_Network, _Network]:
     found = find_spec("speechmos")
     if found is None or find_spec("onnx") is None:
-        raise UserError(
+        raise MachineError(
             "DNSMOS needs the packages speechmos and onnx; install them with "
             "'pip install speechmos onnx' or leave the DNSMOS metrics out"
         )
@@ -315,7 +315,7 @@ def rate_speech(wave: np.ndarray) -> Ratings:
             they last nine seconds.
 
     Raises:
-        UserError: the networks are not installed.
+        MachineError: the networks are not installed.
     """
     assert 0.0 < np.abs(wave).max() <= 1.0, np.abs(wave).max()
     wave = wave.astype(np.float32)

@@ -57,7 +57,7 @@ class _AfterImport(MetaPathFinder):
 
 
 def add_entries(task_module) -> None:
-    """Add separator, criteria, loss wrappers and the trainer to the task module.
+    """Add separator, criteria, wrappers, preprocessor and trainer to the task module.
 
     Args:
         task_module: the imported module ``espnet2.tasks.enh``.
@@ -65,6 +65,7 @@ def add_entries(task_module) -> None:
     Raises:
         RegistrationError: see :func:`register`.
     """
+    from espnet2_bspmpnet.augmentation import AugmentingPreprocessor
     from espnet2_bspmpnet.losses import (
         BSPMPNetLoss,
         BSPMPNetSolver,
@@ -79,6 +80,7 @@ def add_entries(task_module) -> None:
     _add(task_module.criterion_choices, "pesq", PESQScore)
     _add(task_module.loss_wrapper_choices, "bsp_mpnet", BSPMPNetSolver)
     _add(task_module.loss_wrapper_choices, "validation", ValidationSolver)
+    _add(task_module.preprocessor_choices, "bsp_mpnet", AugmentingPreprocessor)
     ResumableTrainer.install(task_module.EnhancementTask)
 
 

@@ -1,4 +1,4 @@
-"""Training that survives being killed: whole files only, and no epoch half-finished.
+"""Training that survives being killed, and says how far it is.
 
 ESPnet's trainer writes its checkpoint in place and then, one after the other, the
 epoch's model and the links to the latest and best; killed in between it resumes from a
@@ -6,6 +6,7 @@ torn file or misses a model.
 """
 
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -16,37 +17,63 @@ from espnet2.train.reporter import Reporter
 from espnet2.train.trainer import Trainer
 
 from espnet2_bspmpnet.atomic import replacing
+from espnet2_bspmpnet.augmentation import augmenting
 from espnet2_bspmpnet.checkpoints import read_checkpoint
 from espnet2_bspmpnet.feature_cache import caching_features
 from espnet2_bspmpnet.fine_tuning import find_network, scaling_ssl, trainable_table
+from espnet2_bspmpnet.progress import Progress
+
+# A file in the folder of an experiment that asks for a training from the start. It is
+# gone once that has begun: the same command, run again, resumes.
+START_ANEW = ".start_anew"
+OLD = "old"  # where the files of the training before go
+FILES = ("checkpoint.pth", "*epoch.pth", "*.best.pth", "latest.pth", "*.ave*.pth")
 
 
 class ResumableTrainer(Trainer):
     """ESPnet's trainer, with its files written beside and renamed."""
 
+    progress: Progress  # of the training that runs
+
     @classmethod
     def install(cls, task: type) -> None:
         """Make a task train with this trainer, unless it has one of its own.
 
-        Its optimizers are from now on built with ``ssl_lr_scale`` in any case.
+        Its optimizers are from now on built with ``ssl_lr_scale``, its batches with
+        the preprocessor ``bsp_mpnet`` where asked for, in any case.
         """
         if task.trainer is Trainer:
             task.trainer = cls
         build_optimizers = scaling_ssl(task.build_optimizers.__func__)
         task.build_optimizers = classmethod(build_optimizers)
+        augmenting(task)
 
     @classmethod
     def run(cls, *, model, trainer_options, distributed_option, **rest) -> None:
         """Train; first finish what a killed run left undone after its checkpoint."""
-        first = not distributed_option.distributed or distributed_option.dist_rank == 0
-        if first and trainer_options.resume:
-            finish_epoch(
-                Path(trainer_options.output_dir), trainer_options.best_model_criterion
-            )
+        output_dir = Path(trainer_options.output_dir)
+        distributed = distributed_option.distributed
+        first = not distributed or distributed_option.dist_rank == 0
+        if first:
+            if not trainer_options.resume or (output_dir / START_ANEW).exists():
+                set_aside(output_dir)
+            finish_epoch(output_dir, trainer_options.best_model_criterion)
+        if distributed:  # all look for the checkpoint after it was set aside
+            torch.distributed.barrier()
         network = find_network(model)
         if first and network is not None:
             logging.info("What is trained:\n%s", trainable_table(network))
+        if first and trainer_options.use_amp and trainer_options.ngpu == 0:
+            logging.info(
+                "use_amp: bfloat16 on the CPU; warnings of CUDA mean GPUs alone"
+            )
         ssl = None if network is None else network.ssl
+        cls.progress = Progress(
+            trainer_options.max_epoch,
+            trainer_options.best_model_criterion,
+            trainer_options.log_interval,
+            distributed_option.dist_world_size if distributed else 1,
+        )
         with saving_whole_files(), caching_features(ssl):
             super().run(
                 model=model,
@@ -54,6 +81,75 @@ class ResumableTrainer(Trainer):
                 distributed_option=distributed_option,
                 **rest,
             )
+
+    @classmethod
+    def resume(cls, *, reporter, **rest) -> None:
+        """Resume from a checkpoint."""
+        super().resume(reporter=reporter, **rest)
+        cls.progress.recall(reporter)
+
+    @classmethod
+    def train_one_epoch(cls, *, model, iterator, reporter, options, **rest) -> bool:
+        """Train one epoch, telling its progress."""
+        with mixed_precision_on_cpu(model, options):
+            return super().train_one_epoch(
+                model=model,
+                iterator=cls.progress.training(iterator, reporter),
+                reporter=reporter,
+                options=options,
+                **rest,
+            )
+
+    @classmethod
+    def validate_one_epoch(cls, *, model, iterator, reporter, options, **rest) -> None:
+        """Validate, telling the progress and what the epoch came to."""
+        with mixed_precision_on_cpu(model, options):
+            super().validate_one_epoch(
+                model=model,
+                iterator=cls.progress.validation(iterator, reporter),
+                reporter=reporter,
+                options=options,
+                **rest,
+            )
+        cls.progress.summarise(reporter)
+
+
+@contextmanager
+def mixed_precision_on_cpu(model: torch.nn.Module, options) -> Iterator[None]:
+    """Within this context ``use_amp`` means bfloat16 on the CPU, as it does on GPUs.
+
+    ESPnet's own autocast reaches GPUs only.
+    """
+    if not options.use_amp or options.ngpu > 0:
+        yield
+        return
+    # Around the forward pass alone, as ESPnet's.
+    model.forward = torch.autocast("cpu", dtype=torch.bfloat16)(model.forward)
+    try:
+        yield
+    finally:
+        del model.forward
+
+
+def set_aside(output_dir: Path) -> None:
+    """Move what an earlier training left to old/, in place of what is there.
+
+    Args:
+        output_dir: ESPnet's experiment folder.
+    """
+    # The checkpoint first: without it nothing is resumed that is half gone.
+    models = [path for name in FILES for path in sorted(output_dir.glob(name))]
+    if models:
+        old = output_dir / OLD
+        if (output_dir / "checkpoint.pth").exists() and old.exists():
+            shutil.rmtree(old)
+        old.mkdir(exist_ok=True)
+        for path in dict.fromkeys([*models, *output_dir.glob("tensorboard")]):
+            if path.is_dir():
+                shutil.rmtree(old / path.name, ignore_errors=True)
+            path.replace(old / path.name)
+        logging.info("Training starts anew; the files of the one before are in %s", old)
+    (output_dir / START_ANEW).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A wrong training configuration is told in one line, before anything is trained."""
 
 import os
+import re
 
 import pytest
 import yaml
@@ -119,6 +120,22 @@ def test_chosen_layers_are_checked_against_those_that_there_are(tmp_path):
             "criterions: pesq: ESPnet wants a 'wrapper_conf', too",
         ),
         ({"preprocessor_conf": {"speech_segmnt": 1}}, "preprocessor_conf: .*segmnt"),
+        (
+            {"preprocessor": "bsp_mpnet", "preprocessor_conf": {"gain_rnge": [0, 1]}},
+            "train.yaml: preprocessor_conf: .*no option 'gain_rnge'; did you mean 'gain",
+        ),
+        (
+            {"preprocessor": "bsp_mpnet", "preprocessor_conf": {"remix_prob": 2}},
+            "train.yaml: preprocessor_conf: remix_prob: 2 is no number from 0 to 1",
+        ),
+        (
+            {
+                "separator_conf": FROZEN,
+                "preprocessor": "bsp_mpnet",
+                "preprocessor_conf": {"speed_range": [0.9, 1.1]},
+            },
+            "speed_range changes .* feature_cache .*; set speed_range to null",
+        ),
         ({"optim_conf": {"learning_rate": 1}}, "optim_conf: .*learning_rate"),
         (
             {"scheduler_conf": {"warm_up_steps": 1}},
@@ -130,6 +147,16 @@ def test_chosen_layers_are_checked_against_those_that_there_are(tmp_path):
 def test_what_is_wrong_is_named_with_its_mend(tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         check_config(written(tmp_path, **changes))
+
+
+def test_wandb_is_missed_before_anything_else_is_done(tmp_path, monkeypatch):
+    monkeypatch.setattr("espnet2_bspmpnet.config.find_spec", lambda name: None)
+    path = written(tmp_path, use_wandb=True)
+    message = "wandb is not installed; run 'python -m pip install wandb'"
+    with pytest.raises(UserError, match=f"train.yaml: use_wandb: {message}"):
+        check_config(path)
+    with pytest.raises(SystemExit, match=f"^enh_train: error: {message}"):
+        enh_train.main(["--use_wandb", "true"])
 
 
 def test_a_missing_broken_or_empty_file_is_named(tmp_path):
@@ -179,6 +206,25 @@ def test_options_of_what_another_choice_replaced_are_not_inherited(tmp_path):
     changes = {"optim": "sgd", "optim_conf": {"lr": 0.1}, "scheduler": "warmupsteplr"}
     own = write(tmp_path / "own.yaml", {"base": "base.yaml", **changes})
     assert read_config(own) == {**schedule, **changes}
+
+
+def test_the_preprocessor_that_augments_inherits_the_options_of_espnets(tmp_path):
+    write(tmp_path / "base.yaml", GOOD)
+    own = {"preprocessor": "bsp_mpnet", "preprocessor_conf": {"gain_range": [-6, 6]}}
+    path = write(tmp_path / "own.yaml", {"base": "base.yaml", **own})
+    check_config(path)
+    assert read_config(path)["preprocessor_conf"] == {
+        **GOOD["preprocessor_conf"],
+        "gain_range": [-6, 6],
+    }
+
+
+def test_the_example_of_augmentation_in_the_docs_passes(repository, tmp_path):
+    page = (repository / "docs/training.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    config = {**yaml.safe_load(example), "separator_conf": TINY}
+    config["base"] = str(repository / "egs2/mini/enh1" / config["base"])
+    check_config(write(tmp_path / "example.yaml", config))
 
 
 def test_bases_follow_each_other_each_relative_to_the_file_that_says_so(

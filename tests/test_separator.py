@@ -290,7 +290,7 @@ def test_the_defaults_are_the_papers_and_build():
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(REPOSITORY)))
 def test_every_key_of_every_configuration_is_an_argument(path):
     options = yaml.safe_load(path.read_text())
-    if "criterions" in options or "separator_conf" in options:
+    if path.name.startswith("train_") or "separator_conf" in options:
         options = options.get("separator_conf", {})
     known = inspect.signature(BSPMPNetSeparator).parameters
     assert set(options) <= set(known)

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,12 @@ import yaml
 
 from espnet2_bspmpnet.checkpoints import read_checkpoint
 from espnet2_bspmpnet.errors import UserError
-from espnet2_bspmpnet.trainer import finish_epoch, saving_whole_files
+from espnet2_bspmpnet.trainer import (
+    START_ANEW,
+    finish_epoch,
+    saving_whole_files,
+    set_aside,
+)
 from tests.networks import TINY, speech_like, tiny_separator
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -119,6 +125,17 @@ def test_every_part_of_the_loss_and_the_validation_scores_are_logged(trained):
     assert stats["train"]["loss"] < first["train"]["loss"]
 
 
+def pesq_of(output_dir):
+    """Of each epoch's validation."""
+    stats = read_checkpoint(output_dir / "checkpoint.pth")["reporter"]["stats"]
+    return [stats[epoch]["valid"]["pesq"] for epoch in sorted(stats)]
+
+
+def test_the_best_model_is_that_of_the_highest_pesq(trained):
+    best = 1 + int(np.argmax(pesq_of(trained)))
+    assert os.readlink(trained / "valid.pesq.best.pth") == f"{best}epoch.pth"
+
+
 def test_the_ssl_part_is_trained_at_its_own_learning_rate(trained):
     stats = read_checkpoint(trained / "checkpoint.pth")["reporter"]["stats"][3]
     assert stats["train"]["optim0_lr1"] == 0.5 * stats["train"]["optim0_lr0"]
@@ -166,6 +183,157 @@ def test_killed_after_the_first_epoch_it_resumes_to_the_same_model(
     assert_same_model(
         output_dir / "valid.pesq.best.pth", trained / "valid.pesq.best.pth"
     )
+
+
+def losses(output_dir):
+    """The losses of single steps, exactly as TensorBoard has them."""
+    return scalars(output_dir / "tensorboard/train")["loss"]
+
+
+def scalars(folder):
+    """Tag -> values of TensorBoard's event files in a folder."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    return {
+        tag: [event.value for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
+
+
+TWENTY_STEPS = {
+    "max_epoch": 1,
+    "num_iters_per_epoch": 20,
+    "log_interval": 1,
+    "use_tensorboard": True,
+    "preprocessor": "bsp_mpnet",
+    "preprocessor_conf": {
+        **CONFIG["preprocessor_conf"],
+        "gain_range": [-6, 6],
+        "speed_range": [0.9, 1.1],
+        "remix_prob": 0.5,
+    },
+}
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_the_same_seed_gives_the_same_losses_and_another_one_others(
+    pairs, tmp_path, num_workers
+):
+    runs, changes = {"one": 0, "again": 0, "other": 1}, dict(TWENTY_STEPS)
+    if num_workers:  # the rest is seen without them
+        del runs["other"]
+        changes["criterions"] = CONFIG["criterions"][:1]
+    first = {}
+    for name, seed in runs.items():
+        changes |= {"seed": seed, "num_workers": num_workers}
+        train(arguments(pairs, tmp_path / name, **changes))
+        first[name] = losses(tmp_path / name)[:20]
+    assert len(set(first["one"])) == 20
+    assert first["again"] == first["one"]
+    if not num_workers:
+        assert not set(first["other"]) & set(first["one"])
+        check_tensorboard(tmp_path / "one")
+
+
+def check_tensorboard(output_dir):
+    parts = {"loss", "magnitude_loss", "phase_loss", "complex_loss"}
+    assert parts | {"optim0_lr0", "optim0_lr1"} <= set(
+        scalars(output_dir / "tensorboard/train")
+    )
+    assert parts | {"pesq", "si_snr_loss"} <= set(
+        scalars(output_dir / "tensorboard/valid")
+    )
+
+
+def test_it_stops_early_and_tells_its_progress(pairs, tmp_path, caplog):
+    """Nothing is learnt at a learning rate of 0: the first epoch stays the best."""
+    caplog.set_level(logging.INFO)
+    output_dir = tmp_path / "enh_early"
+    changes = {
+        "separator_conf": {**CONFIG["separator_conf"], "coarse_encoder": False},
+        "optim_conf": {"lr": 0.0},
+        "max_epoch": 12,
+        "patience": 1,
+        "early_stopping_criterion": ["valid", "pesq", "max"],
+        "log_interval": 2,
+    }
+    train(arguments(pairs, output_dir, **changes))
+    assert "[Early stopping] valid.pesq has not been improved" in caplog.text
+    assert pesq_of(output_dir) == 3 * pesq_of(output_dir)[:1]
+    assert os.readlink(output_dir / "valid.pesq.best.pth") == "1epoch.pth"
+
+    said = [record.getMessage() for record in caplog.records]
+    assert len([line for line in said if line.startswith("epoch 1/12: step 2/3,")]) == 1
+    summaries = [line for line in said if re.match(r"epoch \d+/12 done: ", line)]
+    pesq = f"PESQ {pesq_of(output_dir)[0]:.3f}"
+    assert [f"{pesq} (best), SI-SNR" in line for line in summaries] == [
+        True,
+        False,
+        False,
+    ]
+    assert [f"{pesq}, SI-SNR" in line for line in summaries] == [False, True, True]
+    assert re.search(
+        r"\(magnitude [\d.]+, phase [\d.]+, complex [\d.]+\)", summaries[0]
+    )
+
+
+def test_mixed_precision_on_the_cpu_trains_as_well(pairs, trained, tmp_path):
+    output_dir = tmp_path / "enh_mixed"
+    train(arguments(pairs, output_dir, use_amp=True, max_epoch=1))
+    mixed = read_checkpoint(output_dir / "checkpoint.pth")["reporter"]["stats"][1]
+    full = read_checkpoint(trained / "checkpoint.pth")["reporter"]["stats"][1]
+    for phase in ("train", "valid"):
+        assert mixed[phase]["loss"] == pytest.approx(full[phase]["loss"], rel=0.02)
+        assert mixed[phase]["loss"] != full[phase]["loss"]
+    weights = load(output_dir / "1epoch.pth").values()
+    assert {w.dtype for w in weights if w.is_floating_point()} == {torch.float32}
+
+
+def test_a_training_that_is_to_start_anew_does_so_once(pairs, trained, tmp_path):
+    """As local/enh.sh --resume false asks for; a requeued job must resume after that."""
+    output_dir = tmp_path / "enh_anew"
+    shutil.copytree(trained, output_dir, symlinks=True)
+    (output_dir / START_ANEW).touch()
+    command = arguments(pairs, output_dir, max_epoch=1)
+    train(command)
+    assert not (output_dir / START_ANEW).exists()
+    models = sorted(path.name for path in output_dir.glob("*epoch.pth"))
+    assert models == ["1epoch.pth"]
+    assert_same_model(output_dir / "old/3epoch.pth", trained / "3epoch.pth")
+    assert (output_dir / "old/valid.pesq.best.pth").exists()
+    written = (output_dir / "checkpoint.pth").stat().st_mtime_ns
+    train(command)
+    assert (output_dir / "checkpoint.pth").stat().st_mtime_ns == written
+
+
+def test_setting_aside_keeps_one_generation_and_may_be_interrupted(tmp_path):
+    def put(*names):
+        for name in names:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(f"new {name}")
+
+    def old():
+        return sorted(path.name for path in (tmp_path / "old").iterdir())
+
+    put("checkpoint.pth", "1epoch.pth", "2epoch.pth", "train.log")
+    (tmp_path / "latest.pth").symlink_to("2epoch.pth")
+    set_aside(tmp_path)
+    first = ["1epoch.pth", "2epoch.pth", "checkpoint.pth", "latest.pth"]
+    assert old() == first
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["train.log"]
+    set_aside(tmp_path)  # nothing to do
+    assert old() == first
+    put("3epoch.pth")  # left by one that was killed after it had moved the checkpoint
+    set_aside(tmp_path)
+    assert old() == sorted([*first, "3epoch.pth"])
+    put("checkpoint.pth", "1epoch.pth", "tensorboard/events")
+    set_aside(tmp_path)
+    assert old() == ["1epoch.pth", "checkpoint.pth", "tensorboard"]
+    put("1epoch.pth", "tensorboard/new")
+    set_aside(tmp_path)
+    assert [path.name for path in (tmp_path / "old/tensorboard").iterdir()] == ["new"]
 
 
 def test_with_kept_features_training_gives_the_same_model_and_runs_the_ssl_once(
