@@ -1,6 +1,7 @@
 """A small BSP-MPNet for tests: every block of the real one, few channels."""
 
 import torch
+import yaml
 
 TINY_UPSTREAM = {
     "encoder_layers": 2,
@@ -44,3 +45,34 @@ def speech_like(*lengths: int, seed: int = 0):
         noise = torch.randn(length, generator=generator)
         wave[row, :length] = 0.1 * tone * syllables + 0.001 * noise
     return wave, torch.tensor(lengths)
+
+
+def save_model(expdir, **changes):
+    """Save a small model as training does: config.yaml and valid.loss.best.pth.
+
+    Args:
+        expdir: folder of the experiment, made if need be.
+        changes: entries of the training configuration.
+    """
+    from espnet2.tasks.enh import EnhancementTask
+
+    from espnet2_bspmpnet import register
+
+    register()
+    config = EnhancementTask.get_default_config() | {
+        "encoder": "same",
+        "encoder_conf": {},
+        "decoder": "same",
+        "decoder_conf": {},
+        "separator": "bsp_mpnet",
+        "separator_conf": TINY,
+        "criterions": [
+            {"name": "bsp_mpnet", "wrapper": "bsp_mpnet", "wrapper_conf": {}}
+        ],
+        **changes,
+    }
+    expdir.mkdir(parents=True, exist_ok=True)
+    (expdir / "config.yaml").write_text(yaml.safe_dump(config))
+    torch.manual_seed(0)
+    model, _ = EnhancementTask.build_model_from_file(expdir / "config.yaml")
+    torch.save(model.state_dict(), expdir / "valid.loss.best.pth")
