@@ -103,7 +103,7 @@ log "$("${venv}/bin/python" --version) in ${venv}"
 find_uv
 export VIRTUAL_ENV=${venv}
 bring_compiler
-"${uv}" pip install --quiet --editable ".[test,mini]" --constraint constraints/lock.txt ||
+"${uv}" pip install --quiet --editable ".[test,mini,whamr,espnet3]" --constraint constraints/lock.txt ||
     fail "uv could not install the packages; its message is above"
 rm -rf "${bootstrap}" "${venv}.zig"
 state >"${stamp}.new"

@@ -1,93 +1,17 @@
 """The recipe's own scripts, run on small data as a user runs them."""
 
 import os
-import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 import yaml
 
 from tests.networks import TINY
-
-CONFIG = {
-    "encoder": "same",
-    "decoder": "same",
-    "separator": "bsp_mpnet",
-    "separator_conf": TINY,
-    "criterions": [
-        {"name": "bsp_mpnet", "wrapper": "bsp_mpnet", "wrapper_conf": {"weight": 1.0}}
-    ],
-    "optim": "adam",
-    "batch_type": "unsorted",
-    "batch_size": 2,
-    "num_workers": 0,
-    "keep_nbest_models": 1,
-    "best_model_criterion": [["valid", "loss", "min"]],
-}
-
-
-class Recipe:
-    """A copy of the mini recipe beside the real stage script, and how to run it.
-
-    Args:
-        repository: where the scripts are taken from.
-        root: where the copy goes.
-    """
-
-    def __init__(self, repository: Path, root: Path):
-        for part in ("local", "egs2/mini/enh1"):
-            made = shutil.ignore_patterns("data", "dump", "exp", "corpus")
-            shutil.copytree(repository / part, root / part, ignore=made)
-        self.folder = root / "egs2/mini/enh1"
-        (self.folder / "conf/base.yaml").write_text(yaml.safe_dump(CONFIG))
-        (self.folder / "conf/tiny.yaml").write_text("base: base.yaml\nmax_epoch: 1\n")
-        self.command = [str(self.folder / "run.sh"), "--enh_config", "conf/tiny.yaml"]
-        self.command += ["--inference_model", "valid.loss.best.pth", "--nj", "1"]
-        self.path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-
-    def start(self, *options: str) -> subprocess.Popen:
-        """Start it, in a process group of its own, from some other folder."""
-        return subprocess.Popen(
-            [*self.command, *options],
-            cwd="/",
-            env={**os.environ, "PATH": self.path},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def run(self, *options: str) -> tuple[int, str]:
-        """Run to the end; the exit status and all that was printed."""
-        process = self.start(*options)
-        printed, _ = process.communicate(timeout=300)
-        return process.returncode, printed
-
-    def lines(self, file: str) -> list[str]:
-        """The lines of a file in the recipe's folder."""
-        return (self.folder / file).read_text().splitlines()
-
-
-@pytest.fixture
-def recipe(repository, tmp_path) -> Recipe:
-    """The recipe, untouched."""
-    return Recipe(repository, tmp_path / "clone")
-
-
-@pytest.fixture
-def eight_pairs(make_pairs) -> str:
-    """Options for local/data.sh: eight pairs of one second."""
-    noisy, clean = make_pairs(8)
-    return (
-        f"--noisy_dir {shlex.quote(str(noisy))} --clean_dir {shlex.quote(str(clean))}"
-    )
+from tests.recipes.conftest import CONFIG, data_options
 
 
 def test_every_script_parses(repository):
@@ -121,9 +45,10 @@ def test_scripts_pass_shellcheck(repository):
         (["--stage", "08"], "--stage '08': give a whole number"),
         (["--max_wav_duration", "long"], "--max_wav_duration 'long': give a number"),
         (["--skip_train", "yes"], "--skip_train 'yes': give true or false"),
-        (["--stage", "5", "--stop_stage", "4"], "give a range within 1 ... 11"),
-        (["--stop_stage", "12"], "give a range within 1 ... 11"),
-        (["--stage", "9", "--stop_stage", "10"], "no stages 9 and 10"),
+        (["--stage", "5", "--stop_stage", "4"], "give a range within 1 ... 13"),
+        (["--stop_stage", "14"], "give a range within 1 ... 13"),
+        (["--backend", "grid"], "--backend grid: give local or slurm"),
+        (["--num_nodes", "2"], "--num_nodes 2: cmd.sh's jobs run on one machine each"),
         (["--spk_num", "2"], "--spk_num 2: only 1 is supported"),
         (["--enh_config", "conf/none.yaml"], "conf/none.yaml is missing"),
         (["--train_set", ""], "--train_set is required"),
@@ -171,16 +96,24 @@ def test_hyphens_and_equals_signs_are_spellings_of_the_same(
 
 
 def test_a_missing_package_is_told_with_its_mend(recipe):
-    recipe.path = "/usr/bin:/bin"
-    if shutil.which("bspmpnet", path=recipe.path) is not None:
+    recipe.env["PATH"] = "/usr/bin:/bin"
+    if shutil.which("bspmpnet", path=recipe.env["PATH"]) is not None:
         pytest.skip("the package is installed for the whole machine")
     status, printed = recipe.run("--stop_stage", "1")
     assert status == 1
     assert "run 'make install' in" in printed
 
 
-def test_stages_1_to_5_make_what_training_reads_and_are_not_redone(recipe, eight_pairs):
+def test_stages_1_to_5_make_what_training_reads_and_are_not_redone(
+    recipe, eight_pairs, doom
+):
     options = ["--local_data_opts", eight_pairs, "--stop_stage", "5"]
+    doom("collect_stats *")
+    status, printed = recipe.run(*options)
+    assert status == 1
+    log = "exp/enh_stats_16k/logdir/collect_stats.log"
+    assert f"job 1 failed with status 137, log {log}, which ends:" in printed
+
     status, printed = recipe.run(*options)
     assert status == 0, printed
     utterances = [line.split()[0] for line in recipe.lines("dump/raw/tr_mini/wav.scp")]
@@ -228,35 +161,23 @@ def test_perturbed_speed_triples_the_training_set(recipe, eight_pairs):
     assert len(recipe.lines("dump/raw/cv_mini/wav.scp")) == 8
 
 
-def test_a_config_with_an_unknown_option_stops_in_stage_5(recipe, eight_pairs):
-    config = {**CONFIG, "separator_conf": {**TINY, "phase_pth": "mask"}}
-    (recipe.folder / "conf/typo.yaml").write_text(yaml.safe_dump(config))
-    status, printed = recipe.run(
-        *["--local_data_opts", eight_pairs, "--stop_stage", "6"],
-        *["--enh_config", "conf/typo.yaml"],
-    )
-    assert status == 1
-    assert "did you mean 'phase_path'?" in printed
-    assert "stage 6" not in printed
-
-
-def test_a_change_in_the_base_of_a_config_is_checked_again(recipe, eight_pairs):
-    options = ["--local_data_opts", eight_pairs, "--stop_stage", "5"]
-    status, printed = recipe.run(*options)
+def test_a_config_is_checked_again_when_its_base_has_changed(recipe, eight_pairs):
+    options = ["--local_data_opts", eight_pairs, "--stop_stage"]
+    status, printed = recipe.run(*options, "5")
     assert status == 0, printed
     resolved = yaml.safe_load("\n".join(recipe.lines("exp/enh_tiny_raw/train.yaml")))
     assert resolved == {**CONFIG, "max_epoch": 1}
 
-    config = {**CONFIG, "optim": "adamm"}
+    config = {**CONFIG, "separator_conf": {**TINY, "phase_pth": "mask"}}
     (recipe.folder / "conf/base.yaml").write_text(yaml.safe_dump(config))
-    status, printed = recipe.run(*options)
+    status, printed = recipe.run(*options, "6")
     assert status == 1
-    assert "conf/tiny.yaml: optim: 'adamm' is not one of" in printed
+    assert "conf/tiny.yaml: " in printed and "did you mean 'phase_path'?" in printed
+    assert "stage 6" not in printed
 
 
 def test_killed_while_formatting_it_completes_when_run_again(recipe, make_pairs):
-    noisy, clean = make_pairs(40, seconds=4.0, rate=44100)
-    data = f"--noisy_dir {noisy} --clean_dir {clean}"
+    data = data_options(make_pairs(40, seconds=4.0, rate=44100))
     options = ["--local_data_opts", data, "--stop_stage", "3"]
     process = recipe.start(*options)
     dump = recipe.folder / "dump/raw/org/tr_mini"
@@ -283,6 +204,57 @@ def test_killed_while_formatting_it_completes_when_run_again(recipe, make_pairs)
     assert {line.split()[1] for line in lengths} == {"64000"}
 
 
+KALDI = """\
+#!/usr/bin/env bash
+# Kaldi's run.pl: notes how it is called, and runs the jobs one after the other.
+echo "$*" >>{calls}
+while [[ $1 == --* ]]; do
+    [[ $1 =~ ^--(gpu|num_threads)$ ]] || {{ echo "bad option $1" && exit 1; }}
+    shift 2
+done
+jobs=(1)
+if [[ $1 == JOB=* ]]; then
+    mapfile -t jobs < <(seq "${{1//[!0-9]/ }}")
+    shift
+fi
+for job in "${{jobs[@]}}"; do
+    words=("${{@//JOB/${{job}}}}")
+    mkdir -p "$(dirname "${{words[0]}}")"
+    [[ ${{words[1]}} != *python* ]] || continue # not trained for real
+    "${{words[@]:1}}" >"${{words[0]}}" 2>&1 || exit 1
+done
+"""
+
+
+def test_kaldis_job_commands_are_called_as_they_are_used_to(recipe, eight_pairs):
+    (recipe.folder / "cmd.sh").unlink()
+    (recipe.folder / "cmd.sh").write_text(
+        'train_cmd="./run.pl"\ncuda_cmd="./run.pl"\ndecode_cmd="./run.pl"\n'
+    )
+    (recipe.folder / "run.pl").write_text(KALDI.format(calls="calls"))
+    (recipe.folder / "run.pl").chmod(0o755)
+    (recipe.folder / "exp/enh_tiny_raw").mkdir(parents=True)
+    (recipe.folder / "exp/enh_tiny_raw/valid.loss.best.pth").touch()
+    (recipe.folder / "exp/enh_stats_16k").mkdir()
+    (recipe.folder / "exp/enh_stats_16k/.done").touch()
+    options = ["--local_data_opts", eight_pairs, "--ngpu", "2", "--nj", "2"]
+    status, printed = recipe.run(*options, "--stop_stage", "4")
+    assert status == 0, printed
+    calls = recipe.lines("calls")
+    assert calls[0].startswith(
+        "--num_threads 1 JOB=1:2 dump/raw/org/tr_mini/logdir/format.JOB.log "
+        "bspmpnet format_data --src data/tr_mini"
+    )
+    assert calls[0].endswith(" --nj 1 --part JOB/2")
+    options += ["--inference_nj", "3"]
+    status, printed = recipe.run(*options, "--stage", "6", "--stop_stage", "7")
+    assert "ids differ: 8 only in dump/raw/tt_mini/wav.scp" in printed
+    calls = recipe.lines("calls")[len(calls) :]
+    assert calls[0].startswith("--gpu 2 exp/enh_tiny_raw/train.log python3 -m ")
+    logs = "exp/enh_tiny_raw/enhanced_tt_mini/logdir/enh_inference.JOB.log"
+    assert calls[1].startswith(f"--gpu 0 JOB=1:3 {logs} python3 -m ")
+
+
 def test_evaluation_without_a_model_names_the_missing_file(recipe):
     status, printed = recipe.run("--stage", "7", "--expdir", "exp_new")
     assert status == 2
@@ -299,7 +271,7 @@ def test_the_whole_chain_trains_enhances_scores_and_packs(recipe, eight_pairs):
     options += ["--expdir", str(recipe.folder / "exp")]
     status, printed = recipe.run(*options)
     assert status == 0, printed
-    assert "1epoch results" in printed
+    assert "epoch 1/1 done: train loss" in printed
     assert len(recipe.lines("exp/enh_tiny/enhanced_tt_mini/spk1.scp")) == 8
     for results in ("exp/enh_tiny/RESULTS.md", "exp/RESULTS.md"):
         text = "\n".join(recipe.lines(results))
@@ -317,7 +289,7 @@ def test_the_whole_chain_trains_enhances_scores_and_packs(recipe, eight_pairs):
 
     status, printed = recipe.run(*options, "--stop_stage", "8")
     assert status == 0, printed
-    assert "epoch results" not in printed
+    assert "epoch 1/1" not in printed
 
     recipe.command = [str(recipe.folder / "exp/enh_tiny/run.sh")]
     status, printed = recipe.run("--stop_stage", "6")

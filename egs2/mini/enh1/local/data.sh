@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
 # Makes data/{tr,cv,tt}_mini, called by stage 1 in the recipe's folder: a synthesised
-# corpus of noisy and clean speech or, with --noisy_dir and --clean_dir, your own files.
-# Pairs are files of equal name in two folders. Without --valid_* and --test_* some of the
-# pairs are held out for validation and test.
+# corpus of noisy and clean speech, or your own files:
+#   --noisy_dir and --clean_dir   pairs, which are files of equal name in two folders
+#   --clean_dir and --noise_dir   clean speech and noises, mixed anew in each epoch
+# Without --valid_* and --test_* some are held out for validation and test.
 # shellcheck disable=SC2034 # the folders' options are used by name
 set -euo pipefail
 
-corpus_dir=corpus # where the synthesised audio goes
-seed=0 # of the synthesised corpus
+corpus_dir=corpus # where the synthesised or mixed audio goes
+seed=0 # of the synthesised corpus, or of the mixtures
 num_train=600 # synthesised training utterances
 num_valid=24 # synthesised validation utterances
 num_test=24 # synthesised test utterances
 nj=$(nproc) # processes that synthesise
 noisy_dir= # your noisy files; paths are relative to the recipe's folder
 clean_dir= # your clean files
+noise_dir= # your noises, instead of noisy files
+snr_range="0 15" # lowest and highest SNR of mixtures with noise_dir, in dB
 valid_noisy_dir= # noisy files for validation
 valid_clean_dir= # clean files for validation
 test_noisy_dir= # noisy files for the test
@@ -26,12 +29,17 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../../.." && pwd)
 . ./path.sh
 
 folders=()
-for name in {,valid_,test_}{noisy,clean}_dir; do
+for name in {,valid_,test_}{noisy,clean}_dir noise_dir; do
     [[ -z ${!name} ]] || folders+=("--${name}" "${!name}")
 done
-if [[ ${#folders[@]} -gt 0 ]]; then
-    bspmpnet pairs_corpus "${folders[@]}" --data_dir data \
-        --train_set tr_mini --valid_set cv_mini --test_set tt_mini
+sets=(--data_dir data --train_set tr_mini --valid_set cv_mini --test_set tt_mini)
+rm -rf data/tr_mini_noise # of clean speech and noises given before
+if [[ -n ${noise_dir} ]]; then
+    [[ -z ${noisy_dir} ]] || _refuse "--noisy_dir and --noise_dir: give one of the two"
+    bspmpnet mixed_corpus "${folders[@]}" "${sets[@]}" --corpus_dir "${corpus_dir}/mixed" \
+        --snr_range "${snr_range}" --seed "${seed}"
+elif [[ ${#folders[@]} -gt 0 ]]; then
+    bspmpnet pairs_corpus "${folders[@]}" "${sets[@]}"
 else
     bspmpnet mini_corpus --corpus_dir "${corpus_dir}" --data_dir data --seed "${seed}" \
         --num_train "${num_train}" --num_valid "${num_valid}" --num_test "${num_test}" \

@@ -1,0 +1,87 @@
+"""The mini recipe on a user's own clean speech and noises, mixed while it trains."""
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from tests.speech import speechlike
+
+
+@pytest.fixture
+def own_folders(tmp_path):
+    """Options for local/data.sh: 20 clean files and 4 noises of other rates."""
+    random = np.random.default_rng(0)
+    for name in ("clean", "noise"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+    for number in range(20):
+        wave = speechlike(0.7, 22050, number)
+        soundfile.write(tmp_path / f"own/clean/s{number % 2}_{number}.wav", wave, 22050)
+    for number in range(4):
+        wave = 0.1 * random.standard_normal(8000)
+        soundfile.write(tmp_path / f"own/noise/n{number}.wav", wave, 16000)
+    folders = {
+        name: shlex.quote(str(tmp_path / "own" / name)) for name in ("clean", "noise")
+    }
+    return f"--clean_dir {folders['clean']} --noise_dir {folders['noise']}"
+
+
+@pytest.mark.recipe
+def test_clean_speech_and_noises_are_mixed_while_training(
+    recipe, own_folders, eight_pairs
+):
+    options = ["--local_data_opts", f"{own_folders} --snr_range '-5 10'"]
+    status, printed = recipe.run(*options, "--stop_stage", "6", "--enh_tag", "tiny")
+    assert status == 0, printed
+    noisy, clean = (
+        Path(recipe.lines(f"dump/raw/tr_mini/{name}.scp")[0].split()[1])
+        for name in ("wav", "spk1")
+    )
+    assert noisy.read_bytes() == clean.read_bytes()
+    for line in recipe.lines("dump/raw/tr_mini_noise/wav.scp"):
+        assert soundfile.info(line.split()[1]).samplerate == 16000
+    config = yaml.safe_load("\n".join(recipe.lines("exp/enh_tiny/config.yaml")))
+    assert config["noise_scp"] == "dump/raw/tr_mini_noise/wav.scp"
+    assert config["noise_db_range"] == "-5_10"
+    assert "epoch 1/1 done: train loss" in printed
+
+    first = recipe.lines("exp/enh_tiny/train.log")
+    status, printed = recipe.run(
+        "--stage", "6", "--stop_stage", "6", "--enh_tag", "tiny"
+    )
+    assert status == 0 and "done already" in printed
+    assert recipe.lines("exp/enh_tiny/train.log") == first
+
+    anew = [
+        "--stage",
+        "6",
+        "--stop_stage",
+        "6",
+        "--enh_tag",
+        "tiny",
+        "--resume",
+        "false",
+    ]
+    status, printed = recipe.run(*anew)
+    assert status == 0, printed
+    assert "epoch 1/1 done: train loss" in printed
+    assert {"checkpoint.pth", "1epoch.pth"} <= {
+        path.name for path in (recipe.folder / "exp/enh_tiny/old").iterdir()
+    }
+
+    # With pairs after that, nothing is added to their noise.
+    status, printed = recipe.run("--local_data_opts", eight_pairs, "--stop_stage", "3")
+    assert status == 0, printed
+    assert not (recipe.folder / "data/tr_mini_noise").exists()
+    assert not (recipe.folder / "dump/raw/tr_mini_noise/noise_db_range").exists()
+
+
+def test_noisy_files_and_noises_together_are_refused(recipe, own_folders, eight_pairs):
+    status, printed = recipe.run(
+        "--local_data_opts", f"{own_folders} {eight_pairs}", "--stop_stage", "1"
+    )
+    assert status == 2
+    assert "--noisy_dir and --noise_dir: give one of the two" in printed

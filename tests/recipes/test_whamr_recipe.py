@@ -1,0 +1,92 @@
+"""The recipe of WHAMR! on its miniature, as a user runs it."""
+
+import zipfile
+
+import pytest
+
+from espnet2_bspmpnet.config import read_config
+from tests.miniatures.whamr import COUNTS, write_sources
+from tests.recipe import Recipe
+
+TINY = [
+    *("--enh_config", "../../mini/enh1/conf/train_mini.yaml", "--enh_tag", "tiny"),
+    "--enh_args",
+    "--max_epoch 1 --num_iters_per_epoch 2 --batch_size 2 --valid_batch_size 2",
+    *("--ngpu", "0", "--gpu_inference", "false", "--nj", "2", "--inference_nj", "2"),
+    *("--pcs_outputs", "natural", "--scoring_protocol", "PESQ STOI SI_SNR"),
+]
+SHARE = ["--skip_upload_hf", "false", "--upload_dry_run", "true"]
+SHARE += ["--hf_repo", "ann/whamr_tiny"]
+NUMBERS = "--num_train {tr} --num_valid {cv} --num_test {tt}".format(**COUNTS)
+
+
+def test_what_is_licensed_is_said(repository, tmp_path):
+    recipe = Recipe(repository, tmp_path, "whamr", WHAMR="", WSJ0="")
+    status, printed = recipe.run("--stop_stage", "1")
+    assert status == 2
+    assert "neither WHAMR nor WSJ0 is set" in printed
+    assert "https://catalog.ldc.upenn.edu/LDC93S6A" in printed
+
+
+@pytest.mark.parametrize("words", [["--condition"], ["--condition=noise"]])
+def test_an_unknown_condition_is_answered_with_the_known_ones(
+    repository, tmp_path, words
+):
+    status, printed = Recipe(repository, tmp_path, "whamr").run(*words)
+    assert status == 2
+    assert "give reverb, noisy, noisy_reverb or all" in printed
+
+
+@pytest.mark.parametrize("name, conditions", [("", 1), ("_all", 3)])
+def test_an_epoch_has_the_steps_of_its_training_set(repository, name, conditions):
+    config = read_config(
+        repository / f"egs2/whamr/enh1/conf/train_bsp_mpnet_wavlm_large{name}.yaml"
+    )
+    steps = config["scheduler_conf"]["steps_per_epoch"]
+    assert steps * config["batch_size"] == conditions * 20000
+
+
+@pytest.mark.recipe
+def test_all_stages_from_wsj0_to_the_packed_model(repository, tmp_path):
+    pytest.importorskip("pyroomacoustics", reason="the extra [whamr] is not installed")
+    write_sources(tmp_path / "sources")
+    recipe = Recipe(
+        repository,
+        tmp_path / "clone",
+        "whamr",
+        WHAMR="",
+        WSJ0=str(tmp_path / "sources/csr_1"),
+        WHAM_NOISE=str(tmp_path / "sources/wham_noise"),
+        HOME=str(tmp_path),
+    )
+    lists = f"--lists {tmp_path / 'sources/whamr_scripts/data'}"
+    status, printed = recipe.run(
+        *("--condition", "all", "--stage", "1", "--stop-stage", "13", *TINY, *SHARE),
+        *("--local_data_opts", f"{NUMBERS} {lists}"),
+        timeout=900,
+    )
+    assert status == 0, printed
+    for stage in (1, 3, 4, 5, 6, 7, 8, 11, 12, 13):
+        assert f"stage {stage}: " in printed
+    assert len(recipe.lines("dump/raw/tr_all/wav.scp")) == 3 * COUNTS["tr"]
+    results = "\n".join(recipe.lines("exp/all/enh_tiny/RESULTS.md"))
+    for condition in ("reverb", "noisy", "noisy_reverb"):
+        enhanced = recipe.lines(f"exp/all/enh_tiny/enhanced_tt_{condition}/spk1.scp")
+        assert len(enhanced) == COUNTS["tt"]
+        assert f"|noisy_tt_{condition}|" in results
+    packed = recipe.folder / "exp/all/enh_tiny/enh_tiny_valid.pesq.best.zip"
+    with zipfile.ZipFile(packed) as archive:
+        assert "all/enh_tiny/config.yaml" in archive.namelist()
+    card = "\n".join(recipe.lines("exp/all/hf_ann_whamr_tiny/README.md"))
+    assert "|enhanced_tt_noisy_reverb|" in card
+
+    # One condition has an experiment of its own, and a tree may be given as it is.
+    recipe.env["WHAMR"] = str(recipe.folder / "corpus")
+    status, printed = recipe.run(
+        *("--condition=noisy", "--stop_stage", "5", *TINY),
+        *("--local_data_opts", NUMBERS),
+    )
+    assert status == 0, printed
+    lengths = recipe.lines("exp/noisy/enh_stats_16k/train/speech_mix_shape")
+    assert len(lengths) == COUNTS["tr"]
+    assert all(int(line.split()[1]) >= 1.3 * 16000 for line in lengths)
