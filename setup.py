@@ -57,6 +57,8 @@ REQUIREMENTS = [
     "fast_bss_eval>=0.1.3",
     # ESPnet's own enh_scoring imports it, which bin/enh_scoring.py offers.
     "mir_eval>=0.7",
+    # Word error rates; ESPnet's recipes call sclite, which is no Python package.
+    "jiwer>=4.0",
     # ESPnet's trainer writes event files for it,
     "tensorboard>=2.16",
     # and plots of every logged value; the report's figures are made with it, too,
@@ -71,6 +73,14 @@ EXTRAS = {
     "test": ["pytest>=8.0", "transformers>=5.20", "onnxruntime>=1.18"],
     # The speech synthesiser behind the mini recipe's corpus; brings its own library.
     "mini": ["espeakng-loader>=0.2.4"],
+    # Rooms for generating WHAMR! from WSJ0; 0.10 is the first for numpy 2.5.
+    "whamr": ["pyroomacoustics>=0.10"],
+    # ESPnet3 trains by Lightning and infers by Dask's workers, even by one of them.
+    "espnet3": [
+        "lightning>=2.6; python_version>='3.12'",
+        "dask[distributed]>=2026.8; python_version>='3.12'",
+        "dask-jobqueue>=0.9; python_version>='3.12'",
+    ],
 }
 
 setup(
@@ -83,13 +93,16 @@ setup(
     author="the espnet2_bspmpnet authors",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["espnet2_bspmpnet", "espnet2_bspmpnet.*"]),
-    package_data={"espnet2_bspmpnet": ["_site/*.py", "html_report.html"]},
+    package_data={
+        "espnet2_bspmpnet": ["_site/*.py", "html_report.html", "slurm_job.sh"]
+    },
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": [
             "bspmpnet=espnet2_bspmpnet.cli:main",
             "bspmpnet-run=espnet2_bspmpnet.jobs:main",
+            "bspmpnet-slurm=espnet2_bspmpnet.slurm:main",
             "bspmpnet-python=espnet2_bspmpnet.python_launcher:main",
         ]
     },
