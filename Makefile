@@ -24,7 +24,7 @@ demo: install
 	  echo "make demo: $$((SECONDS / 60)) min $$((SECONDS % 60)) s"
 
 test: install
-	"$(VENV)/bin/python" -m pytest $(PYTEST_ARGS)
+	"$(VENV)/bin/python" -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 # Without annotations and header, which would carry this machine's package index.
 lock: install

@@ -68,9 +68,14 @@ REQUIREMENTS = [
 ]
 
 EXTRAS = {
-    # Runs tests/, which compare the SSL models with transformers' of the same weights,
-    # and DNSMOS with what speechmos computes by means of onnxruntime.
-    "test": ["pytest>=8.0", "transformers>=5.20", "onnxruntime>=1.18"],
+    # Runs tests/, on all cores, which compare the SSL models with transformers' of the same
+    # weights, and DNSMOS with what speechmos computes by means of onnxruntime.
+    "test": [
+        "pytest>=8.0",
+        "pytest-xdist>=3.6",
+        "transformers>=5.20",
+        "onnxruntime>=1.18",
+    ],
     # The speech synthesiser behind the mini recipe's corpus; brings its own library.
     "mini": ["espeakng-loader>=0.2.4"],
     # Rooms for generating WHAMR! from WSJ0; 0.10 is the first for numpy 2.5.

@@ -78,8 +78,9 @@ def parallel_map(
     items = list(items)
     results: dict[int, Result] = {}
     errors: dict[int, UserError] = {}
-    # disable=None: no bar where stderr is no terminal but a log.
-    bar = tqdm(total=len(items), desc=description, file=sys.stderr, disable=None)
+    # A log gets the bar now and then, and only of what takes long.
+    pace = {} if sys.stderr.isatty() else {"delay": 10, "mininterval": 10}
+    bar = tqdm(total=len(items), desc=description, file=sys.stderr, **pace)
     with bar, contextlib.closing(_attempts(function, items, nj)) as attempts:
         for place, attempt in attempts:
             try:

@@ -33,13 +33,14 @@ step() {
 # in_parts LIST LOG COMMAND...: run COMMAND --part JOB/N as jobs, no more than LIST has lines.
 # If one fails, what the others did is kept. COMMAND alone then finds all done and finishes.
 in_parts() {
-    local list=$1 log=$2 jobs=0
+    local list=$1 log=$2 jobs=0 show=()
     shift 2
+    [[ ${train_cmd} != bspmpnet-* ]] || show=(--echo '(?P<progress>.+: +[0-9]+%[|].*)')
     [[ ! -f ${list} ]] || jobs=$(wc -l <"${list}")
     jobs=$((jobs < nj ? jobs : nj))
-    ((jobs == 0)) || "${train_cmd_words[@]}" --num_threads 1 "JOB=1:${jobs}" \
+    ((jobs == 0)) || "${train_cmd_words[@]}" --num_threads 1 "${show[@]}" "JOB=1:${jobs}" \
         "${log}.JOB.log" "$@" --nj 1 --part "JOB/${jobs}"
-    "$@" --nj 1
+    quietly "$@" --nj 1
 }
 config_of() { # NAME: the recipe's own configuration of that name, or the one for all recipes
     [[ -f conf/$1.yaml ]] && echo "conf/$1.yaml" || echo "${root}/conf/$1.yaml"
@@ -74,7 +75,7 @@ score() { # DATA DIR AUDIO.scp OPTION...: score into DIR
     local data=$1 dir=$2 audio=$3
     shift 3
     step "${dir}/.done" "$(content "${data}" "${audio}")" \
-        quietly in_parts "${audio}" "${dir}/logdir/score" \
+        in_parts "${audio}" "${dir}/logdir/score" \
         bspmpnet score --ref "${data}/spk1.scp" --output "${dir}" \
         ${scoring_protocol:+--metrics "${scoring_protocol}"} "$@" "${audio}"
 }
