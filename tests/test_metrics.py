@@ -239,7 +239,7 @@ def test_pesq_is_computed_once_for_all_that_need_it(monkeypatch):
         (lambda x: (x[:599], x[600:1199]), "LLR WSS SSNR", "shorter than 0.04 s"),
         (lambda x: (x[:5000], x[:5000]), "STOI ESTOI", "less than 0.4 s of speech"),
         (lambda x: (x[:200], x[200:400]), "SDR", "no longer than the filter"),
-        (lambda x: (x, 100 * x), " ".join(sorted(REFERENCE_FREE)), "louder than full scale"),
+        (lambda x: (x, 100 * x), " ".join(sorted(REFERENCE_FREE)), "louder than full"),
     ],
 )
 def test_what_has_no_value_has_a_reason(change, metrics, reason):
