@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,8 @@ class Cluster:
     def start_again(self, name: str) -> None:
         """Let a job that goes back to the queue start without its two minutes' wait."""
         wait_until(lambda: self.state(name) == "PENDING BeginTime", 40)
+        # In the very second that it was ended in, Slurm refuses the job.
+        time.sleep(2)
         job = self.ask("squeue", f"--name={name}", "--noheader", "--format=%A")
         self.ask("scontrol", "update", f"jobid={job}", "StartTime=now")
 
