@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -57,15 +58,17 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster(folder: Path) -> Iterator[Cluster]:
-    """Start a cluster with its files in `folder`; skip the test where that cannot be."""
-    started = subprocess.run(
-        [SCRIPT, "start", folder], capture_output=True, text=True, timeout=120
-    )
-    if "not found" in started.stderr or "only root" in started.stderr:
-        pytest.skip(started.stderr.strip())
-    assert started.returncode == 0, started.stderr
-    try:
-        yield Cluster(folder)
-    finally:
-        subprocess.run([SCRIPT, "stop", folder], check=True, timeout=120)
+def running_cluster() -> Iterator[Cluster]:
+    """Start a cluster, and stop it at the end; skip the test where that cannot be."""
+    # Slurm's sockets need a short path, shorter than that of pytest's folders.
+    with TemporaryDirectory(prefix="slurm-") as folder:
+        started = subprocess.run(
+            [SCRIPT, "start", folder], capture_output=True, text=True, timeout=120
+        )
+        if "not found" in started.stderr or "only root" in started.stderr:
+            pytest.skip(started.stderr.strip())
+        assert started.returncode == 0, started.stderr
+        try:
+            yield Cluster(Path(folder))
+        finally:
+            subprocess.run([SCRIPT, "stop", folder], check=True, timeout=120)

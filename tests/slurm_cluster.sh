@@ -141,5 +141,6 @@ is_empty() { [[ -z $(squeue --noheader 2>&1) ]]; }
 mkdir -p "$2"
 dir=$(realpath "$2")
 [[ ${dir} != *[[:space:]%]* ]] || fail "${dir}: Slurm takes no such characters"
+((${#dir} <= 60)) || fail "${dir}: too long a path for Slurm's sockets; take a shorter one"
 export SLURM_CONF=${dir}/slurm.conf
 "$1"

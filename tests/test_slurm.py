@@ -129,8 +129,8 @@ def test_without_slurm_the_mend_is_told(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    with running_cluster(tmp_path_factory.mktemp("slurm")) as cluster:
+def cluster():
+    with running_cluster() as cluster:
         yield cluster
 
 

@@ -23,7 +23,7 @@ def test_a_cancelled_training_on_two_nodes_is_told_and_resumed(
     options = [*OPTIONS, "--enh_config", "conf/shared.yaml", "--local_data_opts"]
     options += [eight_pairs, "--ngpu", "0", "--num_nodes", "2"]
     experiment = recipe.folder / "exp/enh_shared_raw"
-    with running_cluster(tmp_path / "slurm") as cluster:
+    with running_cluster() as cluster:
         recipe.env["SLURM_CONF"] = cluster.environment["SLURM_CONF"]
         process = recipe.start(*options)
         wait_until(
