@@ -131,6 +131,8 @@ def augmenting(task: type) -> None:
         if getattr(args, "preprocessor", None) != NAME:
             return build_preprocess(task, args, train)
         own, theirs = split_options(args.preprocessor_conf)
+        if train and own.get("remix_prob"):
+            _check_batches(args)
         args = copy.copy(args)
         args.preprocessor, args.preprocessor_conf = "enh", theirs
         return AugmentingPreprocessor(build_preprocess(task, args, train), **own)
@@ -171,6 +173,15 @@ def split_options(options: dict) -> tuple[dict, dict]:
 def own_options() -> list[str]:
     """Names of the options that ESPnet's preprocessor ``enh`` does not have."""
     return sorted(_parameters(AugmentingPreprocessor) - {"preprocess"})
+
+
+def _check_batches(args) -> None:
+    # ESPnet collates single utterances then, and cuts and batches them afterwards.
+    if args.iterator_type == "chunk" and args.chunk_discard_short_samples:
+        raise UserError(
+            "remix_prob: does nothing with iterator_type: chunk; choose"
+            " 'iterator_type: sequence', or 'chunk_discard_short_samples: false'"
+        )
 
 
 def _parameters(function: Callable) -> set[str]:

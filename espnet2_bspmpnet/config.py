@@ -231,7 +231,8 @@ def _random_changes(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
     if args.preprocessor in ("enh", "bsp_mpnet"):
         options = {**vars(args), **args.preprocessor_conf}
         for name in filter(options.get, RANDOM_OPTIONS):
-            yield f"preprocessor_conf: {name}", f"set {name} to null"
+            off = "0" if name.endswith("_prob") else "null"
+            yield f"preprocessor_conf: {name}", f"set {name} to {off}"
 
 
 def _check_criteria(path: str | Path, criteria: list[dict]) -> None:

@@ -213,10 +213,12 @@ class ValidationSolver(AbsLossWrapper):
     def forward(self, ref, inf, others=None):
         """Measure the waveforms ``inf[0]`` against ``ref[0]``, both [B, L]."""
         lengths = _estimate_of(others, "validation").lengths.tolist()
-        values = [
-            self.criterion(ref[0][b : b + 1, :length], inf[0][b : b + 1, :length])
-            for b, length in enumerate(lengths)
-        ]
+        # In mixed precision the products of ESPnet's SI-SNR would have 8 bits.
+        with torch.autocast(ref[0].device.type, enabled=False):
+            values = [
+                self.criterion(ref[0][b : b + 1, :length], inf[0][b : b + 1, :length])
+                for b, length in enumerate(lengths)
+            ]
         mean = torch.cat([value.reshape(-1) for value in values]).nanmean()
         return ref[0].new_zeros(()), {self.criterion.name: mean}, {}
 

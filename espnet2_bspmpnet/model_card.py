@@ -100,7 +100,8 @@ class Card:
     def _use(self) -> str:
         return (
             "## How to use it\n\n"
-            "```sh\npip install espnet2_bspmpnet soundfile\n```\n\n"
+            "In a clone of the plug-in `espnet2_bspmpnet`:\n\n"
+            "```sh\npip install . soundfile\n```\n\n"
             "```python\n"
             "import espnet2_bspmpnet, soundfile\n"
             "from espnet2.bin.enh_inference import SeparateSpeech\n"

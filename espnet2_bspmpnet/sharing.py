@@ -20,6 +20,7 @@ from espnet2_bspmpnet.model_card import Card
 
 META = "meta.yaml"
 CARD = "README.md"
+GENERATED = ".card"  # the card as it was written, which tells whether it was edited
 CONFIG = "config.yaml"
 PACK_MEND = "pack the model again (stage 11)"
 
@@ -37,7 +38,7 @@ def prepare_upload(
     Args:
         packed: archive made by stage 11.
         repo: place on the hub, "owner/name".
-        folder: to make; one that is there is replaced.
+        folder: to make; one that is there is replaced, but for a card that was edited.
         recipe: the recipe that made the model, "corpus/enh1".
         language: of the speech, a code such as "en", or None.
         license: the hub's name of the licence.
@@ -50,16 +51,16 @@ def prepare_upload(
     """
     check_repo(repo)
     folder = Path(folder)
-    if folder.exists():
-        if not (folder / META).is_file():
-            raise UserError(
-                f"{folder}: is there already and is no unpacked model; name another"
-                " folder, or remove it"
-            )
-        shutil.rmtree(folder)
-    meta = unpack(packed, folder)
-    config = folder / meta["yaml_files"]["train_config"]
-    results = next(folder.rglob("RESULTS.md"), None)
+    if folder.exists() and not (folder / META).is_file():
+        raise UserError(
+            f"{folder}: is there already and is no unpacked model; name another"
+            " folder, or remove it"
+        )
+    new = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    meta = unpack(packed, new)
+    config = new / meta["yaml_files"]["train_config"]
+    results = next(new.rglob("RESULTS.md"), None)
     made_with = {
         name: str(meta[name]).split()[0]
         for name in ("espnet", "torch", "python")
@@ -74,10 +75,27 @@ def prepare_upload(
         language=language,
         license=license,
     )
-    write_text(folder / CARD, card.text())
+    edited = _edited_card(folder)
+    write_text(new / GENERATED, card.text())
+    write_text(new / CARD, card.text() if edited is None else edited)
+    shutil.rmtree(folder, ignore_errors=True)
+    new.replace(folder)
+    files = [path for path in folder.rglob("*") if path.is_file()]
     return sorted(
-        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()
+        str(path.relative_to(folder)) for path in files if path.name != GENERATED
     )
+
+
+def _edited_card(folder: Path) -> str | None:
+    """Read the card of a folder that was there, if it was changed since."""
+    card, generated = folder / CARD, folder / GENERATED
+    if not card.is_file() or not generated.is_file():
+        return None
+    text = card.read_text(encoding="utf-8")
+    if text == generated.read_text(encoding="utf-8"):
+        return None
+    logging.warning("%s was edited and stays as it is; remove it for a new one", card)
+    return text
 
 
 def unpack(packed: str | Path, folder: Path) -> dict:
@@ -178,7 +196,10 @@ def upload(folder: str | Path, repo: str, private: bool = False) -> str:
     try:
         page = api.create_repo(repo, exist_ok=True, private=private)
         api.upload_folder(
-            repo_id=repo, folder_path=folder, commit_message="Upload a packed model"
+            repo_id=repo,
+            folder_path=folder,
+            commit_message="Upload a packed model",
+            ignore_patterns=[GENERATED],
         )
     except (OSError, RuntimeError, ValueError, httpx2.HTTPError) as error:
         raise _refusal(repo, where, error) from error
@@ -235,10 +256,15 @@ def download_model(tag: str, expdir: str | Path) -> Downloaded:
         expdir: folder of the experiment.
 
     Raises:
-        UserError: there is no such model, it is none for speech enhancement, or the
-            hub cannot be reached.
+        UserError: there is no such model, it is none for speech enhancement, the hub
+            cannot be reached, or a model was trained in the folder.
     """
     expdir = Path(expdir)
+    if (expdir / "checkpoint.pth").exists():
+        raise UserError(
+            f"{expdir}: a model was trained here, which {tag} would replace; name"
+            " another folder by --enh_exp"
+        )
     found = fetch(tag, expdir / "unpacked")
     check_meta(tag, {"yaml_files": {}, "files": found})
     source = Path(found["model_file"])

@@ -28,6 +28,7 @@ def build(task):
     """Return a function that builds preprocessor and collate function of a config."""
 
     def build(conf, name="bsp_mpnet", train=True, **args):
+        args = {"iterator_type": "sequence", "chunk_discard_short_samples": True} | args
         args = Namespace(preprocessor=name, preprocessor_conf=conf, **args)
         return task.build_preprocess_fn(args, train), task.build_collate_fn(args, train)
 
@@ -256,6 +257,14 @@ def test_a_wrong_option_or_value_is_told_with_what_is_allowed(
 ):
     with pytest.raises(UserError, match=message):
         build({**ENH, option: value})
+
+
+def test_remixing_is_refused_where_batches_are_made_of_chunks(build):
+    chunks = {"iterator_type": "chunk"}
+    with pytest.raises(UserError, match="remix_prob: does nothing with .*chunk"):
+        build({**ENH, "remix_prob": 0.5}, **chunks)
+    build({**ENH, "remix_prob": 0.5}, train=False, **chunks)
+    build({**ENH, "remix_prob": 0.5}, chunk_discard_short_samples=False, **chunks)
 
 
 def test_a_preprocessor_of_the_right_kind_is_registered(task):

@@ -136,6 +136,14 @@ def test_chosen_layers_are_checked_against_those_that_there_are(tmp_path):
             },
             "speed_range changes .* feature_cache .*; set speed_range to null",
         ),
+        (
+            {
+                "separator_conf": FROZEN,
+                "preprocessor": "bsp_mpnet",
+                "preprocessor_conf": {"remix_prob": 0.5},
+            },
+            "remix_prob changes .* feature_cache .*; set remix_prob to 0",
+        ),
         ({"optim_conf": {"learning_rate": 1}}, "optim_conf: .*learning_rate"),
         (
             {"scheduler_conf": {"warm_up_steps": 1}},
@@ -223,7 +231,7 @@ def test_the_example_of_augmentation_in_the_docs_passes(repository, tmp_path):
     page = (repository / "docs/training.md").read_text()
     (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     config = {**yaml.safe_load(example), "separator_conf": TINY}
-    config["base"] = str(repository / "egs2/mini/enh1" / config["base"])
+    config["base"] = str(repository / "egs2/mini/enh1/conf" / config["base"])
     check_config(write(tmp_path / "example.yaml", config))
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from espnet2.enh.loss.criterions.time_domain import SISNRLoss
 
-from espnet2_bspmpnet.losses import BSPMPNetLoss, BSPMPNetSolver
+from espnet2_bspmpnet.losses import BSPMPNetLoss, BSPMPNetSolver, ValidationSolver
 from tests.networks import speech_like, tiny_separator
 
 EVERY_TERM = {
@@ -80,3 +81,15 @@ def test_a_phase_mask_of_one_leaves_the_phase_exactly_as_it_is():
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         estimate = network(wave, lengths)
     assert torch.equal(estimate.phase, network.spectrum(wave)[1])
+
+
+def test_validation_measures_in_float32():
+    """In bfloat16 the SI-SNR of a good estimate would be infinite."""
+    wave, lengths = speech_like(8000)
+    _, _, others = tiny_separator().eval()(wave, lengths)
+    estimate = wave + 0.01 * torch.randn(wave.shape)
+    solver = ValidationSolver(SISNRLoss())
+    _, full, _ = solver([wave], [estimate], others)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        _, mixed, _ = solver([wave], [estimate], others)
+    assert mixed == full and torch.isfinite(full["si_snr_loss"])

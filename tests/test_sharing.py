@@ -66,6 +66,20 @@ def test_another_packed_model_replaces_the_folder(packed, folder):
     assert "old" not in prepare_upload(packed, REPO, folder, "mini/enh1")
 
 
+def test_a_card_that_was_edited_stays(packed, folder, tmp_path, caplog):
+    (folder / "README.md").write_text("# Edited\n")
+    with pytest.raises(UserError, match="no such file"):
+        prepare_upload(tmp_path / "gone.zip", REPO, folder, "mini/enh1")
+    for _ in range(2):
+        prepare_upload(packed, REPO, folder, "mini/enh1")
+        assert (folder / "README.md").read_text() == "# Edited\n"
+    assert "README.md was edited and stays" in caplog.text
+    (folder / "README.md").unlink()
+    prepare_upload(packed, REPO, folder, "mini/enh1", license="mit")
+    prepare_upload(packed, REPO, folder, "mini/enh1")  # this one nobody edited
+    assert "license: cc-by-4.0" in (folder / "README.md").read_text()
+
+
 def test_a_folder_of_other_things_is_not_replaced(packed, tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UserError, match="is there already and is no unpacked model"):
@@ -184,6 +198,15 @@ def test_a_local_archive_is_taken_like_a_shared_model(packed, tmp_path):
             new.writestr(name, b"another model" if changed else old.read(name))
     found = download_model(str(copied), tmp_path / "exp/packed")
     assert found.model.read_bytes() == b"another model"
+
+
+def test_a_model_that_was_trained_is_not_replaced_by_a_shared_one(packed, tmp_path):
+    save_model(tmp_path / "exp")
+    (tmp_path / "exp/checkpoint.pth").touch()
+    before = (tmp_path / "exp/valid.loss.best.pth").read_bytes()
+    with pytest.raises(UserError, match="exp: a model was trained here.*--enh_exp"):
+        download_model(str(packed), tmp_path / "exp")
+    assert (tmp_path / "exp/valid.loss.best.pth").read_bytes() == before
 
 
 @pytest.mark.parametrize("tag", ["nobody/nothing", "nothing/here.zip", "./nothing"])
