@@ -109,7 +109,7 @@ fi
 [[ ${score_with_asr} == false || (-n ${asr_exp}${asr_model_tag} &&
     (-z ${asr_exp} || -z ${asr_model_tag})) ]] ||
     fail "--score_with_asr true: name a recogniser by --asr_model_tag or --asr_exp"
-asr_exp=${asr_exp%/} lm_exp=${lm_exp%/} # their last parts name the results
+enh_exp=${enh_exp%/} asr_exp=${asr_exp%/} lm_exp=${lm_exp%/} # their last parts are names
 sp=${speed_perturb_factors:+_sp}
 if [[ -z ${enh_tag} ]]; then
     enh_tag=$(basename "${enh_config}" .yaml)_raw
