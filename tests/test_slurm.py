@@ -113,6 +113,33 @@ def test_the_script_is_bash_whatever_the_words(tmp_path):
     assert 'it\'s a "b" $HOME x\ny' in printed
 
 
+@pytest.mark.parametrize(
+    "job, said, status",
+    [
+        ("RUNNING PreemptTime=None", "Ended (status 143)", 143),
+        ("RUNNING PreemptTime=2026-11-21", "Slurm needs the machine: back to", 1),
+        ("SIGNALING PreemptTime=2026-11-21", "Slurm needs the machine: back to", 1),
+        ("CANCELLED PreemptTime=None", "Ended by Slurm", 143),
+    ],
+)
+def test_the_script_finds_out_why_its_command_was_ended(tmp_path, job, said, status):
+    """Of Slurm's states, that of a job that is being told of its end passes quickly."""
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f"#!/bin/sh\n[ $1 != requeue ] && echo 'JobState={job}'\n")
+    scontrol.chmod(0o755)
+    words = [tmp_path / "a.log", "bash", "-c", "kill $$"]
+    (tmp_path / "slurm").mkdir()
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", batch_script(parse(list(map(str, words))))],
+        env={**os.environ, "SLURM_JOB_ID": "1", "PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert f"# {said}" in done.stdout
+    assert done.returncode == status
+
+
 def test_scripts_pass_shellcheck(repository):
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed")
