@@ -102,6 +102,8 @@ def _members(archive: Path, content: "zipfile.ZipFile | tarfile.TarFile") -> _Me
         content.fileobj.seek(content.offset)  # tarfile takes a cut header for the end
         if content.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise EOFError("it has no end")
+        while content.fileobj.read(_BLOCK):  # to where the checksum is compared
+            pass
     for name, size, info, is_file in entries:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name or not is_file:

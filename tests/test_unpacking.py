@@ -114,6 +114,18 @@ def test_a_wrong_byte_within_is_named_and_leaves_nothing(tmp_path):
     assert found(tmp_path / "out") == {}
 
 
+@pytest.mark.parametrize("name", ["set.tar.gz", "set.tar.xz"])
+def test_a_wrong_byte_in_a_compressed_tar_is_named_and_leaves_nothing(tmp_path, name):
+    # Where the compressed data still decode, only the checksum at their end tells.
+    archive = write_tar(tmp_path / name, {"set/b.bin": os.urandom(300_000)})
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 2] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(UserError, match=f"{name}: the archive is truncated or damaged"):
+        unpack(archive, tmp_path / "out/set")
+    assert found(tmp_path / "out") == {}
+
+
 @pytest.mark.parametrize("name", ["../evil", "set/../../evil", "/tmp/evil", "a\\..\\b"])
 def test_a_member_that_would_land_elsewhere_is_refused(tmp_path, form, name):
     archive, write = form
