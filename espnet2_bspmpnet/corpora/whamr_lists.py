@@ -72,7 +72,8 @@ def read_mixtures(
     levelled = _read(levels, "utterance_id", (_START, _SNR), _NOISE)
     check_same_ids(files, spoken, rooms, acoustics)
     check_same_ids(files, spoken, levels, levelled)
-    gains = _gains(metadata / f"scaling_{split}.npz", mode, len(levelled))
+    starts = [int(_number(levels, *row, _START)) for row in levelled.items()]
+    gains = _gains(metadata / f"scaling_{split}.npz", mode, levels, starts)
     mixtures = []
     for row, (name, level) in enumerate(levelled.items()):
         said = spoken[name]
@@ -83,7 +84,7 @@ def read_mixtures(
                 said["s1_path"],
                 said["s2_path"],
                 _room(rooms, name, acoustics[name]),
-                int(_number(levels, name, level, _START)),
+                starts[row],
                 float(gains["wsjmix"][row, 0]),
                 float(gains["wham_speech"][row]),
                 float(gains["wham_noise"][row]),
@@ -165,19 +166,26 @@ def _room(path: Path, name: str, row: Mapping[str, str]) -> Room:
     return room
 
 
-def _gains(path: Path, mode: str, count: int) -> dict[str, np.ndarray]:
+def _gains(
+    path: Path, mode: str, levels: Path, starts: list[int]
+) -> dict[str, np.ndarray]:
+    """Read the gains of the utterances of `levels`, where speech has these starts."""
     if not path.is_file():
         raise UserError(f"{path}: no such list; {_NOISE}")
+    count = len(starts)
     shapes = {"wsjmix": (count, 2), "wham_speech": (count,), "wham_noise": (count,)}
     gains = {}
     try:
         # The names in it are pickled, and pickles may run programs; they are those of
-        # mix_param_meta, from which the file was made, in the same order.
+        # `levels`, from which the file was made, in the same order. The starts of speech,
+        # which are there in plain numbers, tell another order.
         with np.load(path, allow_pickle=False) as file:
             for name, shape in shapes.items():
                 gains[name] = file[f"scaling_{name}_16k_{mode}"]
                 if gains[name].shape != shape:
                     raise ValueError(f"{name} has {len(gains[name])} rows, not {count}")
+            if file["speech_start_sample_16k"].tolist() != starts:
+                raise ValueError(f"not in the order of {levels.name}")
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path}: damaged or another file ({error}); {_NOISE}"

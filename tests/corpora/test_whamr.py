@@ -259,6 +259,11 @@ def rewrite(path: Path, change) -> None:
     path.write_text(change(path.read_text()))
 
 
+def in_reverse(table: str) -> str:
+    head, *rows = table.splitlines(keepends=True)
+    return "".join([head, *reversed(rows)])
+
+
 def resound(path: Path, rate: int) -> None:
     wave, _ = soundfile.read(path)
     soundfile.write(path, wave, rate, format="NIST" if path.suffix == ".wv1" else None)
@@ -278,6 +283,11 @@ LISTS, METADATA = "whamr_scripts/data", "wham_noise/metadata"
             f"{METADATA}/scaling_tr.npz",
             lambda path: path.write_bytes(path.read_bytes()[:900]),
             "damaged or another file",
+        ),
+        (
+            f"{METADATA}/mix_param_meta_tr.csv",
+            lambda path: rewrite(path, in_reverse),
+            "scaling_tr.npz: .*not in the order of mix_param_meta_tr.*wham_noise.zip",
         ),
         (
             f"{LISTS}/reverb_params_tr.csv",
