@@ -16,7 +16,7 @@ def completed(command, *words, cwd, env) -> subprocess.CompletedProcess:
     )
 
 
-def wait_until(condition, seconds: float = 20.0) -> None:
+def wait_until(condition, seconds: float = 60.0) -> None:
     deadline = time.time() + seconds
     while not condition():
         assert time.time() < deadline, "waited in vain"

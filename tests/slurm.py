@@ -50,7 +50,7 @@ class Cluster:
 
     def start_again(self, name: str) -> None:
         """Let a job that goes back to the queue start without its two minutes' wait."""
-        wait_until(lambda: self.state(name) == "PENDING BeginTime", 40)
+        wait_until(lambda: self.state(name) == "PENDING BeginTime")
         # In the very second that it was ended in, Slurm refuses the job.
         time.sleep(2)
         job = self.ask("squeue", f"--name={name}", "--noheader", "--format=%A")

@@ -178,7 +178,7 @@ def test_a_signal_ends_the_jobs_and_their_children(tmp_path, number):
     words = ["--max_jobs_run", "2", "JOB=1:2", "JOB.log", *PYTHON, FAMILY]
     job = start(words, tmp_path)
     job.send_signal(number)
-    _, said = job.communicate(timeout=20)
+    _, said = job.communicate(timeout=120)
     assert job.returncode == 128 + number
     assert f"stopped by {number.name}" in said
     family = processes(tmp_path / "1.pid") + processes(tmp_path / "2.pid")
@@ -192,7 +192,7 @@ def test_a_job_does_not_outlive_a_killed_bspmpnet_run(tmp_path):
     words = ["--max_jobs_run", "2", "JOB=1:2", "JOB.log", *PYTHON, FAMILY]
     job = start(words, tmp_path)
     job.kill()
-    job.communicate(timeout=20)
+    job.communicate(timeout=120)
     job_pids = [processes(tmp_path / f"{number}.pid") for number in (1, 2)]
     wait_until(lambda: not any(is_running(pids[0]) for pids in job_pids))
     for _, child in job_pids:

@@ -230,7 +230,7 @@ def test_a_cancelled_job_is_told_as_such(cluster, tmp_path):
     job = start(cluster, "cancelled.log", "bash", "-c", script, cwd=tmp_path)
     wait_until(is_there(tmp_path / "on"))
     cluster.ask("scancel", "--name=cancelled")
-    _, said = job.communicate(timeout=30)
+    _, said = job.communicate(timeout=120)
     assert job.returncode == 1
     assert "job 1 failed: ended by Slurm: CANCELLED (by scancel" in said
     assert "  # Ended by Slurm at" in said
@@ -242,7 +242,7 @@ def test_a_signal_cancels_the_jobs(cluster, tmp_path, number):
     job = start(cluster, *words, cwd=tmp_path)
     wait_until(lambda: (tmp_path / "1").exists() and (tmp_path / "2").exists())
     job.send_signal(number)
-    _, said = job.communicate(timeout=30)
+    _, said = job.communicate(timeout=120)
     assert job.returncode == 128 + number
     assert f"stopped by {number.name}; job" in said
     states = cluster.state(number.name).splitlines()
@@ -267,7 +267,7 @@ def test_jobs_that_outlived_their_caller_are_waited_for_by_the_same_command(
     caller = start(cluster, *words, cwd=tmp_path)
     assert "waiting for it" in caller.stderr.readline()
     (tmp_path / "end").touch()
-    caller.communicate(timeout=30)
+    caller.communicate(timeout=120)
     assert caller.returncode == 0
     assert (tmp_path / "starts").read_text() == "x\n"
 
@@ -283,7 +283,7 @@ def test_near_its_time_limit_a_job_goes_back_to_the_queue_and_resumes(
     wait_until(is_there(tmp_path / "starts"))
     cluster.ask("scancel", "--batch", "--signal=USR1", "--name=limit")
     cluster.start_again("limit")
-    _, said = job.communicate(timeout=60)
+    _, said = job.communicate(timeout=120)
     assert job.returncode == 0, said
     log = (tmp_path / "limit.log").read_text()
     assert log.index("# The time limit is near: back to the") < log.index("\nresumed\n")
@@ -297,7 +297,7 @@ def test_a_job_that_was_requeued_by_hand_is_waited_for(cluster, tmp_path):
     array = cluster.ask("squeue", "--name=by_hand", "--noheader", "--format=%F")
     cluster.ask("scontrol", "requeue", f"{array}_4")
     cluster.start_again("by_hand")
-    _, said = job.communicate(timeout=60)
+    _, said = job.communicate(timeout=120)
     assert job.returncode == 0, said
 
 
@@ -307,7 +307,7 @@ def test_a_job_that_comes_back_too_often_is_given_up(cluster, tmp_path):
     wait_until(is_there(tmp_path / "starts"))
     cluster.ask("scancel", "--batch", "--signal=USR1", "--name=often")
     cluster.start_again("often")
-    _, said = job.communicate(timeout=60)
+    _, said = job.communicate(timeout=120)
     assert job.returncode == 1
     assert "more often than --max_requeues 0: given up" in said
 
@@ -321,7 +321,7 @@ def test_a_job_that_is_preempted_with_notice_goes_back_to_the_queue(cluster, tmp
     everything = ["--nodes=2", "--exclusive", "--partition=urgent"]
     assert cluster.ask("srun", *everything, "echo", "hello") == "hello\nhello"
     cluster.start_again("mild")
-    _, said = job.communicate(timeout=60)
+    _, said = job.communicate(timeout=120)
     assert job.returncode == 0, said
     log = (tmp_path / "mild.log").read_text()
     assert "# Slurm needs the machine: back to the queue" in log
