@@ -55,9 +55,9 @@ class BSPMPNetSeparator(AbsSeparator):
 
     Args:
         input_dim: ESPnet's encoder dimension; 1, as the encoder must be ``same``.
-        n_fft: FFT length in samples (Section IV-C).
-        win_length: window length in samples.
-        hop_length: hop in samples.
+        n_fft: FFT length in samples, even (Section IV-C).
+        win_length: window length in samples, at most n_fft.
+        hop_length: hop in samples, at most half a window.
         level: "rms" scales the input to a fixed RMS and undoes it at the output; "none"
             takes it as it is.
         pcs_input: the encoders see X^ instead of X' (Eq. 2).
@@ -141,6 +141,25 @@ class BSPMPNetSeparator(AbsSeparator):
             raise UserError(
                 "magnitude_path: false together with phase_path: none leaves nothing"
                 " to estimate; keep one of the paths"
+            )
+        _check_positive(
+            n_fft=n_fft,
+            win_length=win_length,
+            hop_length=hop_length,
+            coarse_channels=coarse_channels,
+            decoder_dim=decoder_dim,
+            num_blocks=num_blocks,
+            num_heads=num_heads,
+            ffn_expansion=ffn_expansion,
+        )
+        if n_fft % 2:
+            raise UserError(f"n_fft: {n_fft} must be even")
+        if win_length > n_fft:
+            raise UserError(f"win_length: {win_length} must be at most n_fft ({n_fft})")
+        if 2 * hop_length > win_length:  # no window would reach some signals' ends
+            raise UserError(
+                f"hop_length: {hop_length} must be at most half of win_length"
+                f" ({win_length})"
             )
         if decoder_dim % num_heads:
             raise UserError(
@@ -280,6 +299,12 @@ def _rms(wave: Tensor, lengths: Tensor) -> Tensor:
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise UserError(f"{name}: {value!r} is not one of {', '.join(allowed)}")
+
+
+def _check_positive(**numbers: int) -> None:
+    for name, value in numbers.items():
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"{name}: {value!r} must be a whole number of 1 or more")
 
 
 def _check_input(wave: Tensor, lengths: Tensor) -> None:

@@ -263,11 +263,25 @@ def test_signals_shorter_than_a_window_come_back_at_their_length(length):
         (dict(pcs_output="loud"), "pcs_output: 'loud' is not one of boosted, natural"),
         (dict(magnitude_path=False, phase_path="none"), "keep one of the paths"),
         (dict(num_heads=3), "num_heads: 3 must divide decoder_dim"),
+        (dict(num_heads=0), "num_heads: 0 must be a whole number of 1 or more"),
+        (dict(decoder_dim="wide"), "decoder_dim: 'wide' must be a whole number"),
+        (dict(n_fft=511), "n_fft: 511 must be even"),
+        (dict(n_fft=256), "win_length: 400 must be at most n_fft"),
+        (dict(hop_length=201), "hop_length: 201 must be at most half of win_length"),
     ],
 )
 def test_values_that_are_not_allowed_name_those_that_are(options, message):
     with pytest.raises(UserError, match=message):
         tiny_separator(**options)
+
+
+@pytest.mark.parametrize("hop_length", [1, 200])
+def test_up_to_half_a_window_every_hop_reaches_a_signals_end(hop_length):
+    separator = tiny_separator(hop_length=hop_length).eval()
+    for length in (1, 199, 200, 399, 400):
+        wave, lengths = speech_like(length)
+        (output,), _, _ = separator(wave, lengths)
+        assert output.shape == wave.shape and torch.isfinite(output).all()
 
 
 def test_wrong_inputs_are_told():
