@@ -101,7 +101,7 @@ class Card:
         return (
             "## How to use it\n\n"
             "In a clone of the plug-in `espnet2_bspmpnet`:\n\n"
-            "```sh\npip install . soundfile\n```\n\n"
+            "```sh\nmake install && source .venv/bin/activate\n```\n\n"
             "```python\n"
             "import espnet2_bspmpnet, soundfile\n"
             "from espnet2.bin.enh_inference import SeparateSpeech\n"

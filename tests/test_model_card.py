@@ -60,6 +60,11 @@ def test_three_lines_of_python_load_the_model(card):
         compile(block, "card", "exec")
 
 
+def test_it_is_installed_from_a_clone_as_pip_refuses_ci_sdr(card):
+    (command,) = re.findall(r"```sh\n(make .*)\n```", card.text())
+    assert command == "make install && source .venv/bin/activate"
+
+
 def test_results_stand_below_the_cards_own_headings(card):
     text = card.text()
     assert "\n## RESULTS\n" in text and "\n#### Protocol standard" in text

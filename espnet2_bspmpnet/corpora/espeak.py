@@ -31,7 +31,7 @@ def loader():
     except ImportError as error:
         raise UserError(
             "the mini corpus needs the speech synthesiser espeakng-loader, which is "
-            'not installed: run pip install "espnet2_bspmpnet[mini]"'
+            "not installed: run 'python -m pip install espeakng-loader'"
         ) from error
     return espeakng_loader
 

@@ -75,7 +75,7 @@ def require_pyroomacoustics() -> None:
     except ImportError as error:
         raise UserError(
             "pyroomacoustics, which computes the rooms, is not installed; run "
-            "pip install 'espnet2_bspmpnet[whamr]'"
+            "python -m pip install 'pyroomacoustics>=0.10'"
         ) from error
 
 
