@@ -24,6 +24,7 @@ PCS_OUTPUTS = ("boosted", "natural")
 PHASE_PATHS = ("mask", "residual", "atan2", "none")
 # -26 dB below full scale: the level of speech in ITU-T P.56 and P.862 material.
 LEVEL_RMS = 10 ** (-26 / 20)
+SILENCE_RMS = 1e-8
 
 
 class SpectralEstimate(NamedTuple):
@@ -277,7 +278,7 @@ class BSPMPNetSeparator(AbsSeparator):
         if self.level == "none":
             return wave.new_ones(len(wave), 1)
         rms = _rms(wave, lengths)
-        return torch.where(rms > 0, LEVEL_RMS / rms.clamp(min=1e-8), 1.0)
+        return torch.where(rms > SILENCE_RMS, LEVEL_RMS / rms, 1.0)
 
     def _synthesise(self, estimate: Estimate, lengths: Tensor) -> Tensor:
         natural = self.bsp_mpnet.waveform(estimate, lengths, boosted=False)
@@ -285,15 +286,17 @@ class BSPMPNetSeparator(AbsSeparator):
             return natural
         boosted = self.bsp_mpnet.waveform(estimate, lengths, boosted=True)
         # PCS makes a signal some 7 dB louder; the listener's level is not ours to change.
-        loudness = _rms(natural, lengths) / _rms(boosted, lengths).clamp(min=1e-8)
-        return boosted * loudness
+        return boosted * (_rms(natural, lengths) / _rms(boosted, lengths))
 
 
 def _rms(wave: Tensor, lengths: Tensor) -> Tensor:
-    """Root mean square [B, 1] of waveforms that are zero beyond their lengths."""
+    """Root mean square [B, 1] of waveforms that are zero beyond their lengths.
+
+    That of silence is SILENCE_RMS: the square root has no finite gradient at 0.
+    """
     # In double precision, so that the last bit does not depend on the padding.
     energy = wave.double().square().sum(1) / lengths
-    return energy.sqrt().to(wave.dtype).unsqueeze(1)
+    return energy.clamp(min=SILENCE_RMS**2).sqrt().to(wave.dtype).unsqueeze(1)
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -214,6 +214,20 @@ def test_silence_stays_silence(level):
     assert not output.any()
 
 
+@pytest.mark.parametrize("pcs_output", ["boosted", "natural"])
+@pytest.mark.parametrize("level", ["rms", "none"])
+def test_silence_among_speech_leaves_the_gradients_of_a_waveform_loss_finite(
+    level, pcs_output
+):
+    separator = tiny_separator(level=level, pcs_output=pcs_output)
+    wave, lengths = speech_like(5000, 4000)
+    wave[1] = 0
+    (output,), _, _ = separator(wave, lengths)
+    output.square().sum().backward()
+    for name, parameter in separator.named_parameters():
+        assert parameter.grad is None or parameter.grad.isfinite().all(), name
+
+
 def test_bfloat16_autocast_agrees_with_float32():
     """To 2 % of the peak: bfloat16 keeps 8 bits of mantissa."""
     wave, lengths = speech_like(8000, 6000)

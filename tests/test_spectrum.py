@@ -56,6 +56,13 @@ def test_a_padded_batch_gives_what_each_utterance_gives_alone():
         assert not back[row, length:].any()
 
 
+def test_a_negative_magnitude_counts_as_none():
+    wave, lengths = speech_like(2000)
+    spectrum = Spectrum()
+    magnitude, phase = spectrum(wave)
+    assert not spectrum.inverse(-magnitude, phase, lengths).any()
+
+
 def test_the_inverse_takes_gradients():
     wave, lengths = speech_like(1200, 800)
     spectrum = Spectrum()
