@@ -7,6 +7,7 @@ import torch
 
 from espnet2_bspmpnet.rema import (
     REMA,
+    FeedForward,
     LSigmoid,
     MaskGate,
     REMABlock,
@@ -104,6 +105,45 @@ def test_padding_is_invisible(length):
     alone = rema(x[1:, :length], mask[1:, :length])
     assert torch.allclose(together[1, :, :length], alone[0], atol=1e-5)
     assert not together[1, :, length:].any()
+
+
+def test_ffn_is_linear_relu_linear():
+    ffn, x = FeedForward(8, expansion=4, dropout=0.0), torch.randn(2, 6, 8)
+    hidden = torch.relu(x @ ffn[0].weight.T + ffn[0].bias)
+    assert torch.allclose(ffn(x), hidden @ ffn[3].weight.T + ffn[3].bias, atol=1e-6)
+
+
+def test_tfa_has_two_kernels_of_7_frames_and_a_reduction_of_4():
+    tfa = TimeFrequencyAttention(8)
+    assert tfa.time_in.weight.shape == (8, 2, 7)
+    assert tfa.time_out.weight.shape == (1, 8, 7)
+    assert tfa.channel_in.weight.shape == (2, 8)
+
+
+def test_all_blocks_run_one_after_the_other():
+    rema = REMA(12, dim=8, num_bins=5, num_blocks=3, num_heads=2).eval()
+    x, mask = torch.randn(2, 6, 12), torch.ones(2, 6, dtype=torch.bool)
+    y = rema.project_in(x)
+    assert len(rema.blocks) == 3
+    for block in rema.blocks:
+        y = block(y, mask)
+    assert torch.allclose(rema(x, mask), rema.project_out(y).transpose(1, 2), atol=1e-6)
+
+
+def test_dropout_acts_in_attention_weights_its_output_and_both_ffns_in_training_only():
+    block = REMABlock(8, num_heads=2, ffn_expansion=4, dropout=0.3)
+    assert block.self_attention.attention.dropout == 0.3
+    dropouts = [n for n, m in block.named_modules() if isinstance(m, torch.nn.Dropout)]
+    assert len(dropouts) == 5
+    x, mask = torch.randn(2, 6, 8), torch.ones(2, 6, dtype=torch.bool)
+    for part in (block.self_attention_ffn, block.tfa_ffn):
+        assert not torch.equal(part(x), part(x))
+    attention = block.self_attention
+    attention.attention.dropout = 0.0
+    dropped = (attention(x, mask) == 0).float().mean()
+    assert 0.1 < dropped < 0.5
+    block.eval()
+    assert torch.equal(block(x, mask), block(x, mask))
 
 
 def test_without_rema_input_projection_and_linear_layer_stay():
