@@ -4,7 +4,7 @@
 # of local/enh.sh (--help); what is given here is overridden by what is given to run.sh.
 #
 #   ./run.sh --ngpu 2                        # as the paper: batch 16 over two GPUs
-#   ./run.sh --train_set tr_28spk            # train on all 28 speakers
+#   ./run.sh --train_set tr_28spk --enh_args "--scheduler_conf steps_per_epoch=723"  # all 28
 #   ./run.sh --enh_config ../../../conf/train_bsp_mpnet_plus.yaml
 #   VCTK_NOISY=/corpora/vctk_noisy ./run.sh  # do not download
 set -euo pipefail
