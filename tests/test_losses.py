@@ -70,9 +70,14 @@ def test_slopes_of_the_phase():
     assert instantaneous_frequency_loss(target, target + 1, mask).item() < 1e-6
     one_frame = instantaneous_frequency_loss(target[..., :1], flat[..., :1], ALL)
     assert one_frame.item() == 0
+    one_real = torch.tensor([[True, False]])
+    assert instantaneous_frequency_loss(target, flat, one_real).item() == 0
 
 
-@pytest.mark.parametrize("part", [magnitude_loss, phase_loss, group_delay_loss])
+@pytest.mark.parametrize(
+    "part",
+    [magnitude_loss, phase_loss, group_delay_loss, instantaneous_frequency_loss],
+)
 def test_only_real_frames_count(part):
     mask = torch.tensor([[True, True, False]])
     target, estimate = torch.rand(1, 3, 3), torch.rand(1, 3, 3)
@@ -81,6 +86,14 @@ def test_only_real_frames_count(part):
     assert part(target, estimate, mask) == part(target, spoilt, mask)
     short = part(target[..., :2], estimate[..., :2], mask[:, :2])
     assert part(target, estimate, mask).item() == pytest.approx(short.item())
+
+
+def test_only_real_frames_count_in_the_complex_loss():
+    mask = torch.tensor([[True, True, False]])
+    target, estimate = torch.randn(2, 1, 3, 3, dtype=torch.complex64)
+    loss = complex_loss(target, estimate, mask)
+    short = complex_loss(target[..., :2], estimate[..., :2], mask[:, :2])
+    assert loss.item() == pytest.approx(short.item())
 
 
 def hand_made_estimate(magnitude, phase):
@@ -132,6 +145,22 @@ def test_a_consistent_spectrum_has_no_consistency_loss():
     criterion = BSPMPNetLoss(0, 0, 0, consistency_weight=1)
     loss, _, _ = BSPMPNetSolver(criterion)([wave], [], others)
     assert loss.item() < 1e-8
+
+
+@pytest.mark.parametrize("pcs_target", [True, False])
+def test_consistency_loss_is_the_distance_to_the_spectrum_of_its_own_waveform(
+    pcs_target,
+):
+    wave, lengths = speech_like(3000)
+    separator = tiny_separator(pcs_target=pcs_target)
+    _, _, others = separator(wave, lengths)
+    criterion = BSPMPNetLoss(0, 0, 0, consistency_weight=1)
+    loss, _, _ = BSPMPNetSolver(criterion)([wave], [], others)
+    magnitude, phase, mask = others["bsp_mpnet"].estimate
+    spectrum = separator.bsp_mpnet.spectrum
+    own = torch.polar(*spectrum(spectrum.inverse(magnitude, phase, lengths)))
+    expected = complex_loss(own, torch.polar(magnitude, phase), mask)
+    assert loss.item() == pytest.approx(expected.item()) and loss.item() > 1e-6
 
 
 @pytest.mark.parametrize("weights", [dict(phase_weight=-1), dict.fromkeys(
