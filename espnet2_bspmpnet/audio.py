@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -236,26 +237,30 @@ def resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
 
 
 def list_audio(folder: str | Path) -> dict[str, Path]:
-    """Find the .wav, .flac and .ogg files below a folder.
+    """Find the .wav, .flac and .ogg files below a folder, links followed.
 
     Args:
-        folder: where to look; hidden files are passed over.
+        folder: where to look; hidden files and folders are passed over.
 
     Returns:
         File names without suffix -> paths, sorted.
 
     Raises:
-        UserError: no such folder, no audio in it, or a name used twice.
+        UserError: no such folder, one that may not be looked into, no audio in it, a
+            name used twice, or one that is no UTF-8.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; correct its path")
-    if not os.access(folder, os.R_OK | os.X_OK):
-        raise UserError(f"{folder}: no permission to look into it; ask its owner")
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+    for path in sorted(_visible_files(folder)):
+        if path.suffix.lower() not in SUFFIXES:
             continue
+        if not _is_utf8(path):
+            raise UserError(
+                f"{str(path)!r}: its name is not UTF-8 text, as lists of files are; "
+                "rename it"
+            )
         if path.stem in found:
             raise UserError(
                 f"{path}: same name as {found[path.stem]}; names must be unique "
@@ -268,3 +273,24 @@ def list_audio(folder: str | Path) -> dict[str, Path]:
             "put some there or correct the path"
         )
     return dict(sorted(found.items()))
+
+
+def _visible_files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise UserError(f"{folder}: no permission to look into it; ask its owner")
+    above = (*above, folder.resolve())
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if not path.is_dir():
+            yield path
+        elif path.resolve() not in above:  # a link to where it came from
+            yield from _visible_files(path, above)
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return False
+    return True

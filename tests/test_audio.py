@@ -1,6 +1,7 @@
 """Audio comes back as it was written, or the file's name and a mend come back."""
 
 import logging
+import os
 import sys
 import time
 
@@ -191,7 +192,8 @@ def test_equal_rates_change_nothing():
 
 
 def test_audio_below_a_folder_is_listed_by_name(tmp_path):
-    for name in ("b.wav", "deep/a.flac", "c.WAV", ".hidden.wav", "notes.txt"):
+    names = ("b.wav", "deep/a.flac", "c.WAV", ".hidden.wav", ".bin/d.wav", "notes.txt")
+    for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert list_audio(tmp_path) == {
@@ -210,4 +212,33 @@ def test_a_folder_that_cannot_serve_is_named(tmp_path):
     for name in ("a.wav", "x/a.flac"):
         (tmp_path / name).touch()
     with pytest.raises(UserError, match="x/a.flac: same name as .*a.wav"):
+        list_audio(tmp_path)
+
+
+def test_linked_folders_are_looked_into(tmp_path):
+    for folder in ("elsewhere", "here"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "elsewhere/a.wav").touch()
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "here")
+    (tmp_path / "here/speaker").symlink_to(tmp_path / "elsewhere")
+    found = {"a": tmp_path / "here/speaker/a.wav"}
+    assert list_audio(tmp_path / "here") == found
+
+
+def test_a_folder_that_may_not_be_looked_into_is_named(tmp_path, monkeypatch):
+    for folder in ("open", "shut"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{folder}.wav").touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: path.name != "shut")
+    with pytest.raises(UserError, match="shut: no permission to look into it"):
+        list_audio(tmp_path)
+
+
+def test_a_name_that_is_no_text_is_told(tmp_path):
+    name = os.path.join(os.fsencode(tmp_path), b"Stra\xdfe.wav")
+    try:
+        os.close(os.open(name, os.O_CREAT))
+    except OSError:
+        pytest.skip("this file system has names in UTF-8 alone")
+    with pytest.raises(UserError, match=r"Stra\\udcdfe.wav.* is not UTF-8 text"):
         list_audio(tmp_path)
