@@ -164,7 +164,7 @@ def _quantise(wave: np.ndarray, bits: int) -> np.ndarray:
 def write_audio(
     path: str | Path, wave: np.ndarray, rate: int, subtype: str = "PCM_16"
 ) -> None:
-    """Write mono audio, whole or not at all, never clipped.
+    """Write mono audio, whole or not at all, never clipped; keep a file that is the same.
 
     Args:
         path: the file to make; .wav or .flac.
@@ -200,6 +200,9 @@ def write_audio(
     encoded = io.BytesIO()
     soundfile.write(encoded, samples, rate, format=container, subtype=subtype)
     _forget_time(encoded)
+    # Its time goes on telling that this is the same audio.
+    if path.is_file() and path.read_bytes() == encoded.getvalue():
+        return
     with replacing(path) as temporary:
         # A view of the buffer, kept by a failed write's error, would crash Python later.
         temporary.write_bytes(encoded.getvalue())

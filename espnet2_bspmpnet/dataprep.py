@@ -19,6 +19,7 @@ from espnet2_bspmpnet.datadir import (
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.parallel import parallel_map, part_of
 
+SOURCE_TIMES = "utt2mtime"  # of noisy and clean file, by which other audio is told
 DERIVED = ("utt2spk", "utt2num_samples")
 
 
@@ -259,6 +260,7 @@ def format_data(
     """Bring every file to one rate and format, and count its samples (stage 3).
 
     What an earlier call has made is kept, even one that met a bad file or was killed.
+    Names and lengths do not tell whether audio has changed: utt2mtime does.
 
     Args:
         src: data directory to read; spk1.scp may be missing.
@@ -290,6 +292,11 @@ def format_data(
         }
         write_scp(dst / "utt2num_samples", num_samples)
         _carry_texts(source.path, dst, {name: name for name in source.wav})
+        times = {
+            utterance: " ".join(str(os.stat(path).st_mtime_ns) for path in paths)
+            for utterance, paths in ((task.utterance, task.sources) for task in tasks)
+        }
+        write_scp(dst / SOURCE_TIMES, times)
         _write_lists(dst, converted, source.utt2spk)
 
 

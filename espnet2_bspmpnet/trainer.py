@@ -23,9 +23,10 @@ from espnet2_bspmpnet.feature_cache import caching_features
 from espnet2_bspmpnet.fine_tuning import find_network, scaling_ssl, trainable_table
 from espnet2_bspmpnet.progress import Progress
 
-# A file in the folder of an experiment that asks for a training from the start. It is
-# gone once that has begun: the same command, run again, resumes.
+# A file in the folder of an experiment that asks for a training from the start, and tells
+# on which data. It is renamed once that has begun: the same command, run again, resumes.
 START_ANEW = ".start_anew"
+TRAINED_ON = ".trained_on"
 OLD = "old"  # where the files of the training before go
 FILES = ("checkpoint.pth", "*epoch.pth", "*.best.pth", "latest.pth", "*.ave*.pth")
 
@@ -149,7 +150,8 @@ def set_aside(output_dir: Path) -> None:
                 shutil.rmtree(old / path.name, ignore_errors=True)
             path.replace(old / path.name)
         logging.info("Training starts anew; the files of the one before are in %s", old)
-    (output_dir / START_ANEW).unlink(missing_ok=True)
+    if (output_dir / START_ANEW).exists():
+        (output_dir / START_ANEW).replace(output_dir / TRAINED_ON)
 
 
 @contextmanager

@@ -136,7 +136,7 @@ if [[ ${skip_data_prep} == false ]]; then
             local/data.sh "${local_data_opts_words[@]}"
     fi
     if [[ -n ${sp} ]] && in_stage 2 "perturb speed: ${speed_perturb_factors}"; then
-        step "data/${train_set}_sp/.done" "$(content "data/${train_set}")" \
+        step "data/${train_set}_sp/.done" "$(prepared "${train_set}")" \
             in_parts "data/${train_set}/wav.scp" "data/${train_set}_sp/logdir/perturb" \
             bspmpnet speed_perturb --src "data/${train_set}" --dst "data/${train_set}_sp" \
             --factors "${speed_perturb_factors}" --audio_format "${audio_format}"
@@ -152,7 +152,7 @@ if [[ ${skip_data_prep} == false ]]; then
             list=data/${set}/wav.scp
             # Where stage 1 has formatted them, there is nothing for jobs to do.
             [[ ! -f data/${set}/utt2num_samples ]] || list=
-            step "${dump}/.done" "$(content "data/${set}")" \
+            step "${dump}/.done" "$(prepared "${set}")" \
                 in_parts "${list}" "${dump}/logdir/format" \
                 bspmpnet format_data --src "data/${set}" --dst "${dump}" --fs "${fs}" \
                 --audio_format "${audio_format}"
@@ -197,10 +197,18 @@ if [[ ${skip_train} == false ]]; then
             distributed=(--dist_launcher slurm --dist_master_addr MASTER_ADDR)
             ((ngpu > 0)) || distributed+=(--dist_backend gloo)
         fi
+        data=$(content "${train}" "${valid}" "${raw}/${noises}")
         rm -f "${enh_exp}/.start_anew"
         if [[ ${resume} == false ]]; then
             rm -f "${enh_exp}/.trained"
-            touch "${enh_exp}/.start_anew" # until it has begun: requeued later, it resumes
+            # Until it has begun, which makes it .trained_on: requeued later, it resumes.
+            echo "${data}" >"${enh_exp}/.start_anew"
+        elif [[ -f ${enh_exp}/checkpoint.pth && -f ${enh_exp}/.trained_on &&
+            $(<"${enh_exp}/.trained_on") != "${data}" ]]; then
+            fail "${enh_exp} was trained on other data: train beside it by --enh_tag NAME, anew" \
+                "by --resume false, or go on with these by removing ${enh_exp}/.trained_on"
+        else
+            echo "${data}" >"${enh_exp}/.trained_on"
         fi
         mixing=()
         if [[ -f ${raw}/${noises}/noise_db_range ]]; then
@@ -217,7 +225,7 @@ if [[ ${skip_train} == false ]]; then
             done
         done
         step "${enh_exp}/.trained" \
-            "$(content "${train_config}" "${enh_stats_dir}"/{train,valid} "${raw}/${noises}")" \
+            "$(content "${train_config}") ${data}" \
             "${cuda_cmd_words[@]}" --gpu "${ngpu}" "${nodes[@]}" "${show[@]}" \
             "${enh_exp}/train.log" \
             "${python}" -m espnet2_bspmpnet.bin.enh_train --config "${train_config}" \

@@ -12,8 +12,11 @@ need() { [[ -f $1 ]] || fail "$1 is missing; $2"; } # FILE MEND
 in_stage() { ((stage <= $1 && stop_stage >= $1)) && log "stage $1: $2"; }
 words() { xargs -rn 1 printf '%s\n' <<<"$1"; } # splits options; quotes keep words together
 content() { # FILE|FOLDER...: a checksum of files, and of the lists in folders
-    find -L "$@" -maxdepth 1 -type f -not -name '.*' -print0 2>/dev/null |
+    { find -L "$@" -maxdepth 1 -type f -not -name '.*' -print0 2>/dev/null || true; } |
         LC_ALL=C sort -z | xargs -0r cat | cksum
+}
+prepared() { # SET: its lists, and when stage 1 made them, as it may have made other audio
+    echo "$(content "data/$1") $(stat -c %y data/.done 2>/dev/null)"
 }
 # step MARKER CONTENT COMMAND...: run COMMAND, then write MARKER; or skip it where MARKER
 # says that this COMMAND ended well with this CONTENT of what it reads.

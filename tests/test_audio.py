@@ -185,6 +185,16 @@ def test_the_resampled_length_is_the_ratio_rounded(length, rates):
     assert len(resample(noise(length), *rates)) == round(length * rates[1] / rates[0])
 
 
+def test_the_same_audio_is_not_written_again(tmp_path):
+    path = tmp_path / "a.wav"
+    write_audio(path, noise(), 16000)
+    os.utime(path, (1, 1))
+    write_audio(path, noise(), 16000)
+    assert path.stat().st_mtime == 1
+    write_audio(path, -noise(), 16000)
+    assert path.stat().st_mtime > 1
+
+
 def test_equal_rates_change_nothing():
     np.testing.assert_array_equal(
         resample(noise(), 16000, 16000), noise().astype(np.float32)

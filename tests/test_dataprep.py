@@ -1,5 +1,6 @@
 """Data directories walk through stages 2 to 5 and arrive as ESPnet expects them."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,6 +120,19 @@ def test_noisy_and_clean_keep_their_relation_when_the_peak_must_come_down(tmp_pa
     )
     assert np.abs(noisy).max() == pytest.approx(1.0, abs=1e-3)
     np.testing.assert_allclose(noisy, 2 * clean, atol=1e-4)
+
+
+def test_lists_tell_other_audio_of_the_same_names_and_lengths(tmp_path):
+    source, dumped = make(tmp_path, rate=48000), tmp_path / "dump"
+    format_data(source, dumped, fs=16000)
+    before = snapshot(dumped)["utt2mtime"][1]
+    format_data(source, dumped, fs=16000)
+    assert snapshot(dumped)["utt2mtime"][1] == before
+    os.utime(tmp_path / "clean/p1_a.wav", (1, 1))
+    format_data(source, dumped, fs=16000)
+    assert snapshot(dumped)["utt2mtime"][1] != before
+    filter_data(dumped, tmp_path / "filtered", 0.0, 10.0, 16000)
+    assert read_scp(tmp_path / "filtered/utt2mtime") == read_scp(dumped / "utt2mtime")
 
 
 def test_formatting_again_writes_no_audio_again(tmp_path):

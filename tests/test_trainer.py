@@ -20,6 +20,7 @@ from espnet2_bspmpnet.checkpoints import read_checkpoint
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.trainer import (
     START_ANEW,
+    TRAINED_ON,
     finish_epoch,
     saving_whole_files,
     set_aside,
@@ -295,10 +296,11 @@ def test_a_training_that_is_to_start_anew_does_so_once(pairs, trained, tmp_path)
     """As local/enh.sh --resume false asks for; a requeued job must resume after that."""
     output_dir = tmp_path / "enh_anew"
     shutil.copytree(trained, output_dir, symlinks=True)
-    (output_dir / START_ANEW).touch()
+    (output_dir / START_ANEW).write_text("other data")
     command = arguments(pairs, output_dir, max_epoch=1)
     train(command)
     assert not (output_dir / START_ANEW).exists()
+    assert (output_dir / TRAINED_ON).read_text() == "other data"
     models = sorted(path.name for path in output_dir.glob("*epoch.pth"))
     assert models == ["1epoch.pth"]
     assert_same_model(output_dir / "old/3epoch.pth", trained / "3epoch.pth")

@@ -73,10 +73,29 @@ def test_clean_speech_and_noises_are_mixed_while_training(
     }
 
     # With pairs after that, nothing is added to their noise.
-    status, printed = recipe.run("--local_data_opts", eight_pairs, "--stop_stage", "3")
-    assert status == 0, printed
+    status, printed = recipe.run(
+        "--local_data_opts", eight_pairs, "--stop_stage", "6", "--enh_tag", "tiny"
+    )
+    assert status == 2, printed
+    assert "exp/enh_tiny was trained on other data: train beside it" in printed
     assert not (recipe.folder / "data/tr_mini_noise").exists()
     assert not (recipe.folder / "dump/raw/tr_mini_noise/noise_db_range").exists()
+
+
+def test_other_speech_of_the_same_names_is_formatted(recipe, own_folders, tmp_path):
+    status, printed = recipe.run("--local_data_opts", own_folders, "--stop_stage", "3")
+    assert status == 0, printed
+    dumped = recipe.folder / "dump/raw/tt_mini/data/spk1"
+    before = {path: path.read_bytes() for path in dumped.iterdir()}
+    lists = recipe.lines("data/tt_mini/wav.scp")
+    for path in (tmp_path / "own/clean").iterdir():
+        wave, rate = soundfile.read(path)
+        soundfile.write(path, wave[::-1], rate)
+    (recipe.folder / "data/.done").unlink()
+    status, printed = recipe.run("--local_data_opts", own_folders, "--stop_stage", "3")
+    assert status == 0, printed
+    assert recipe.lines("data/tt_mini/wav.scp") == lists
+    assert all(path.read_bytes() != audio for path, audio in before.items())
 
 
 def test_noisy_files_and_noises_together_are_refused(recipe, own_folders, eight_pairs):
