@@ -60,8 +60,8 @@ def find_speech(root: str | Path, names: Iterable[str]) -> dict[str, Path]:
 
 def _folders(root: Path, subset: str) -> list[Path]:
     for depth in range(_DEPTH + 1):
-        pattern = "/".join(["*"] * depth + [subset])
-        if found := sorted(path for path in root.glob(pattern) if path.is_dir()):
+        named = (p for p in root.glob("*/" * depth + "*") if p.name.lower() == subset)
+        if found := sorted(path for path in named if path.is_dir()):
             return found
     return []
 

@@ -37,8 +37,11 @@ def test_the_usual_layouts_are_found(tmp_path, stems, root):
     assert [found[name].resolve() for name in NAMES] == expected
 
 
-def test_capital_letters_are_as_good(tmp_path):
-    put(tmp_path, ["wsj0/si_tr_s/01T/01TO030V"], ".WV1")
+@pytest.mark.parametrize(
+    "folder", ["wsj0/si_tr_s", "WSJ0/SI_TR_S", "11-1.1/WSJ0/SI_TR_S"]
+)
+def test_capital_letters_are_as_good(tmp_path, folder):
+    put(tmp_path, [f"{folder}/01T/01TO030V"], ".WV1")
     assert find_speech(tmp_path, NAMES[:1])[NAMES[0]].name == "01TO030V.WV1"
 
 
