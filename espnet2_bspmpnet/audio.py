@@ -217,7 +217,7 @@ def _forget_time(encoded: io.BytesIO) -> None:
 
 
 def resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
-    """Resample to round(L * rate_out / rate_in) samples.
+    """Resample to round(L * rate_out / rate_in) samples, but never to none.
 
     Args:
         wave: samples [L].
@@ -232,7 +232,7 @@ def resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
         return wave
     import soxr
 
-    length = round(len(wave) * rate_out / rate_in)
+    length = max(round(len(wave) * rate_out / rate_in), min(len(wave), 1))
     resampled = soxr.resample(wave, rate_in, rate_out, quality="VHQ")[:length]
     if len(resampled) < length:
         resampled = np.pad(resampled, (0, length - len(resampled)))
