@@ -4,6 +4,7 @@ For training nothing is mixed beforehand: ESPnet adds another noise at another l
 each time an utterance comes.  Validation and test need mixtures that stay: they are
 made here, of noises that training does not hear.  SNR is the level of active speech
 over that of the noise; active are the 20 ms frames at most 30 dB below the loud ones.
+As in training, that counts at the model's rate: what is above it is nobody's noise.
 """
 
 import zlib
@@ -16,7 +17,7 @@ import numpy as np
 from espnet2_bspmpnet.atomic import write_text
 from espnet2_bspmpnet.audio import list_audio, read_audio, resample, write_audio
 from espnet2_bspmpnet.corpora import pairs
-from espnet2_bspmpnet.corpora.voices import active
+from espnet2_bspmpnet.corpora.voices import RATE, active
 from espnet2_bspmpnet.datadir import DataDir, write_scp
 from espnet2_bspmpnet.errors import UserError
 
@@ -113,8 +114,8 @@ def mix(
     """Add a noise to speech.
 
     Args:
-        clean: speech [L].
-        noise: of the same rate, and of any length: repeated where it is too short, a
+        clean: speech [L], 16 kHz as the noise.
+        noise: of any length: repeated where it is too short, a
             random part of it where it is longer.
         snr: dB.
         rng: chooses that part.
@@ -207,16 +208,15 @@ def _mixed(
     # One noise after the other: each, which may be long, is read and resampled once.
     for utterance in sorted(plan, key=lambda name: (plan[name][0], name)):
         _, path, snr, rng = plan[utterance]
-        speech, rate = read_audio(clean[utterance])
         try:
-            waves = mix(speech, _read_noise(path, rate), snr, rng)
+            waves = mix(_read(clean[utterance]), _read_noise(path), snr, rng)
         except UserError as error:
             raise UserError(f"{path}: {error}; cut that part away") from error
         files[utterance] = tuple(
             audio_dir / side / f"{utterance}.wav" for side in ("noisy", "clean")
         )
         for file, wave in zip(files[utterance], reversed(waves), strict=True):
-            write_audio(file, wave, rate)
+            write_audio(file, wave, RATE)
     write_scp(data_dir / "utt2noise", {name: made[0] for name, made in plan.items()})
     write_scp(
         data_dir / "utt2snr", {name: f"{made[2]:.2f}" for name, made in plan.items()}
@@ -224,9 +224,11 @@ def _mixed(
     return pairs.data_directory(data_dir, files)
 
 
-@lru_cache(maxsize=2)
-def _read_noise(path: Path, rate: int) -> np.ndarray:
-    return resample(*read_audio(path), rate)
+def _read(path: Path) -> np.ndarray:
+    return resample(*read_audio(path), RATE)
+
+
+_read_noise = lru_cache(maxsize=2)(_read)
 
 
 def _active_power(clean: np.ndarray) -> float:

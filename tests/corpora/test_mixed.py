@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet2_bspmpnet.audio import read_audio
+from espnet2_bspmpnet.audio import read_audio, resample
 from espnet2_bspmpnet.corpora import mixed
 from espnet2_bspmpnet.corpora.mini import measure_snr
 from espnet2_bspmpnet.datadir import DataDir, read_scp
@@ -74,11 +74,26 @@ def test_mixtures_that_stay_have_the_snr_that_is_written_down(folders, tmp_path)
         for utterance, path in sets[name].wav.items():
             noisy, rate = read_audio(path)
             clean, clean_rate = read_audio(sets[name].spk1[utterance])
-            source = folders["clean_dir"] / f"{utterance}.wav"
-            assert rate == clean_rate == soundfile.info(source).samplerate
+            assert rate == clean_rate == 16000
             snr = measure_snr(clean, noisy)
             assert snr == pytest.approx(float(snrs[utterance]), abs=0.1)
             assert 0 <= snr <= 10
+
+
+def test_noise_that_the_model_does_not_hear_does_not_count(folders, tmp_path):
+    for number in range(3):
+        hiss = 0.1 * np.random.default_rng(number).standard_normal(48000)
+        put(tmp_path / f"hiss/n{number}.wav", hiss, 48000)
+    for number in range(3):
+        put(tmp_path / f"clean/a_{number}.wav", speechlike(0.5, 48000, number), 48000)
+    options = {"clean_dir": tmp_path / "clean", "noise_dir": tmp_path / "hiss"}
+    tests = prepare(tmp_path, options, snr_range=(5.0, 5.0))["tt"]
+    for utterance in tests.wav:
+        wave = {
+            side: resample(*read_audio(getattr(tests, side)[utterance]), 16000)
+            for side in ("wav", "spk1")
+        }
+        assert measure_snr(wave["spk1"], wave["wav"]) == pytest.approx(5, abs=0.1)
 
 
 def test_the_same_seed_gives_the_same_mixtures_and_another_one_others(

@@ -85,16 +85,16 @@ def test_clean_speech_and_noises_are_mixed_while_training(
 def test_other_speech_of_the_same_names_is_formatted(recipe, own_folders, tmp_path):
     status, printed = recipe.run("--local_data_opts", own_folders, "--stop_stage", "3")
     assert status == 0, printed
-    dumped = recipe.folder / "dump/raw/tt_mini/data/spk1"
+    dumped = recipe.folder / "dump/raw/org/tr_mini/data/spk1"
     before = {path: path.read_bytes() for path in dumped.iterdir()}
-    lists = recipe.lines("data/tt_mini/wav.scp")
+    lists = recipe.lines("data/tr_mini/wav.scp")
     for path in (tmp_path / "own/clean").iterdir():
         wave, rate = soundfile.read(path)
         soundfile.write(path, wave[::-1], rate)
     (recipe.folder / "data/.done").unlink()
     status, printed = recipe.run("--local_data_opts", own_folders, "--stop_stage", "3")
     assert status == 0, printed
-    assert recipe.lines("data/tt_mini/wav.scp") == lists
+    assert recipe.lines("data/tr_mini/wav.scp") == lists
     assert all(path.read_bytes() != audio for path, audio in before.items())
 
 
