@@ -32,7 +32,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _named(path):
+    with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -42,7 +42,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
+    """Within this context an error of the disk is told with the file and a mend."""
     try:
         yield
     except OSError as error:
@@ -62,7 +63,7 @@ def append_text(path: str | os.PathLike, text: str) -> None:
         MachineError: the disk is full or the place cannot be written to.
     """
     path = Path(path)
-    with _named(path):
+    with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
             file.write(text.encode("utf-8"))
@@ -72,3 +73,17 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def remove(path: str | os.PathLike) -> None:
+    """Remove a file if it is there.
+
+    Raises:
+        MachineError: the place cannot be written to.
+    """
+    path = Path(path)
+    with naming(path):
+        if (
+            path.exists()
+        ):  # else jobs would do so at once, in a folder that is not there
+            path.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet2_bspmpnet.atomic import write_text
+from espnet2_bspmpnet.atomic import remove, write_text
 from espnet2_bspmpnet.errors import UserError
 
 SHOWN_IDS = 5
@@ -151,7 +151,11 @@ class DataDir:
         return self.wav[utterance], self.spk1[utterance]
 
     def write(self) -> None:
-        """Write wav.scp, spk1.scp, utt2spk and spk2utt; wav.scp comes last."""
+        """Write wav.scp, spk1.scp, utt2spk and spk2utt.
+
+        wav.scp goes first and comes last: without it a folder is not read.
+        """
+        remove(self.path / "wav.scp")
         speakers: dict[str, list[str]] = {}
         for utterance in sorted(self.utt2spk):
             speakers.setdefault(self.utt2spk[utterance], []).append(utterance)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from espnet2_bspmpnet.atomic import write_text
+from espnet2_bspmpnet.atomic import naming, remove, write_text
 from espnet2_bspmpnet.datadir import (
     DataDir,
     check_pair,
@@ -118,7 +118,8 @@ def _convert(task: _Conversion) -> _Converted:
     for source, target, wave in zip(task.sources, task.targets, waves, strict=True):
         write_audio(target, wave, rate)
         stamp = os.stat(source)
-        os.utime(target, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+        with naming(target):
+            os.utime(target, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     return _Converted(tuple(map(str, task.targets)), len(waves[0]))
 
 
@@ -133,8 +134,7 @@ def _convert_all(
             f"{min(overwritten)}: would be overwritten; choose another target than {dst}"
         )
     # Until all is well again, nobody is to read the folder.
-    if (dst / "wav.scp").exists():
-        (dst / "wav.scp").unlink(missing_ok=True)
+    remove(dst / "wav.scp")
     mine = part_of(tasks, part)
     with contextlib.suppress(UserError):  # which is told below
         if mine and _finished(mine[0]):  # as then mostly all are: processes do not pay

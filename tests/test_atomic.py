@@ -1,10 +1,12 @@
 """A file is either whole or not there."""
 
+import errno
 import os
+from pathlib import Path
 
 import pytest
 
-from espnet2_bspmpnet.atomic import replacing, write_text
+from espnet2_bspmpnet.atomic import remove, replacing, write_text
 from espnet2_bspmpnet.errors import UserError
 
 
@@ -37,3 +39,14 @@ def test_a_full_disk_is_named_with_its_mend():
     with said, replacing("x.txt"), open(full, "w") as file:
         file.write("a")
         file.flush()
+
+
+def test_a_place_where_nothing_may_be_removed_is_named(tmp_path, monkeypatch):
+    def refuse(path, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / "a").touch()
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(UserError, match="a: no permission to write here"):
+        remove(tmp_path / "a")
+    remove(tmp_path / "nowhere/a")

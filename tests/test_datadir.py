@@ -128,3 +128,18 @@ def test_all_culprits_come_in_one_message_ten_of_them_by_name(tmp_path):
     assert "12 problem(s)" in str(raised.value)
     assert str(raised.value).count("has 5 samples") == 10
     assert str(raised.value).endswith("and 2 more")
+
+
+def test_lists_half_written_are_not_read_with_older_ones(tmp_path):
+    def described(folder):
+        return DataDir(
+            tmp_path / "d", {"a": f"{folder}/n"}, {"a": f"{folder}/c"}, {"a": "a"}
+        )
+
+    described("old").write()
+    (tmp_path / "d/spk2utt").unlink()
+    (tmp_path / "d/spk2utt").mkdir()  # in the way, as a full disk would be
+    with pytest.raises(UserError):
+        described("new").write()
+    with pytest.raises(UserError, match="it has no wav.scp; prepare the data again"):
+        DataDir.read(tmp_path / "d")
