@@ -175,12 +175,18 @@ def _targets(
     return tuple(folder / part / name for part in ("wav", "spk1")[:count])
 
 
+def _texts(folder: Path) -> list[Path]:
+    """List text, utt2snr and the like."""
+    return sorted(
+        {folder / "text", *folder.glob("utt2*")} - {folder / n for n in DERIVED}
+    )
+
+
 def _carry_texts(src: Path, dst: Path, origins: Mapping[str, str]) -> None:
     """Copy text, utt2snr and the like for the utterances new id -> old id."""
-    for path in sorted(src.iterdir()):
-        wanted = path.name == "text" or path.name.startswith("utt2")
-        if not wanted or path.name in DERIVED:
-            continue
+    for path in _texts(dst):  # of other data, perhaps
+        remove(path)
+    for path in filter(Path.is_file, _texts(src)):
         old = {}
         for line in path.read_text(encoding="utf-8").splitlines():
             # An empty transcript is a line with an id alone.
@@ -191,7 +197,8 @@ def _carry_texts(src: Path, dst: Path, origins: Mapping[str, str]) -> None:
             for new, origin in sorted(origins.items())
             if origin in old
         ]
-        write_text(dst / path.name, "".join(lines))
+        if lines:
+            write_text(dst / path.name, "".join(lines))
 
 
 def speed_perturb(

@@ -100,6 +100,16 @@ def test_an_empty_transcript_stays_empty(tmp_path):
     assert (tmp_path / "dump" / "text").read_text() == "p1_a\np1_b b\n"
 
 
+def test_what_is_said_of_other_data_is_not_carried(tmp_path):
+    source = make(tmp_path)
+    write_scp(source / "text", {"other": "WORDS"})
+    write_scp(tmp_path / "dump" / "utt2noise", {"other": "bus"})
+    format_data(source, tmp_path / "dump")
+    assert not (tmp_path / "dump/text").exists()
+    assert not (tmp_path / "dump/utt2noise").exists()
+    assert read_scp(tmp_path / "dump/utt2snr")
+
+
 def test_noisy_audio_alone_is_formatted_too(tmp_path):
     data = make(tmp_path, rate=8000)
     (data / "spk1.scp").unlink()

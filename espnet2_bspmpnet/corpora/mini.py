@@ -93,15 +93,15 @@ def prepare(
     numbers = {"train": num_train, "valid": num_valid, "test": num_test}
     _check_numbers(seed, nj, numbers)
     made_with = {"version": _VERSION, "seed": seed}
-    wanted = {**made_with, **numbers, "data_dir": str(data_dir)}
+    wanted = {**made_with, **numbers}
     sets = {name: plan(name, number, seed) for name, number in numbers.items()}
-    if _is_done(corpus_dir, data_dir, sets, wanted):
+    if _is_done(corpus_dir, sets, wanted):
         logging.info("%s: the mini corpus is complete already", corpus_dir)
-        return
-    espeak.loader()
-    _clear(corpus_dir, sets, made_with)
-    _synthesise(corpus_dir, sets, nj)
-    for name, utterances in sets.items():
+    else:
+        espeak.loader()
+        _clear(corpus_dir, sets, made_with)
+        _synthesise(corpus_dir, sets, nj)
+    for name, utterances in sets.items():  # in place of other data's, perhaps
         _describe(corpus_dir, data_dir, name, utterances)
     _write_json(corpus_dir / ".done", wanted)
 
@@ -201,15 +201,12 @@ def _audio(corpus_dir, name, utterance):
     )
 
 
-def _is_done(corpus_dir, data_dir, sets, wanted):
+def _is_done(corpus_dir, sets, wanted):
     return _read_json(corpus_dir / ".done") == wanted and all(
-        (data_dir / _SETS[name].data / "wav.scp").is_file()
-        and all(
-            path.is_file()
-            for utterance in utterances
-            for path in _audio(corpus_dir, name, utterance)
-        )
+        path.is_file()
         for name, utterances in sets.items()
+        for utterance in utterances
+        for path in _audio(corpus_dir, name, utterance)
     )
 
 

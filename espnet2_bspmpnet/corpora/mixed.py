@@ -18,7 +18,7 @@ from espnet2_bspmpnet.atomic import write_text
 from espnet2_bspmpnet.audio import list_audio, read_audio, resample, write_audio
 from espnet2_bspmpnet.corpora import pairs
 from espnet2_bspmpnet.corpora.voices import RATE, active
-from espnet2_bspmpnet.datadir import DataDir, write_scp
+from espnet2_bspmpnet.datadir import DataDir
 from espnet2_bspmpnet.errors import UserError
 
 NOISE_SUFFIX = "_noise"  # of the data directory of a training set's noises
@@ -88,23 +88,23 @@ def prepare(
         for name, found in given.items()
         if found is not None
     ]
+    tables = {}
     for name in missing:
-        directories.append(
-            _mixed(
-                Path(corpus_dir).absolute() / name,
-                Path(data_dir) / name,
-                held_out[name],
-                list(noises_of[name].items()),
-                (low, high),
-                seed,
-            )
+        directory, tables[Path(data_dir) / name] = _mixed(
+            Path(corpus_dir).absolute() / name,
+            Path(data_dir) / name,
+            held_out[name],
+            list(noises_of[name].items()),
+            (low, high),
+            seed,
         )
+        directories.append(directory)
     both = {utterance: (path, path) for utterance, path in clean.items()}
     directories.append(pairs.data_directory(Path(data_dir) / train_set, both))
     names = {name: str(path) for name, path in noise.items()}
     noises = Path(data_dir) / f"{train_set}{NOISE_SUFFIX}"
     directories.append(DataDir(noises, names, None, {name: name for name in names}))
-    pairs.write_checked(directories)
+    pairs.write_checked(directories, tables)
     write_text(noises / DB_RANGE, f"{low:g}_{high:g}\n")
 
 
@@ -196,8 +196,8 @@ def _mixed(
     noises: Sequence[tuple[str, Path]],
     snr_range: tuple[float, float],
     seed: int,
-) -> DataDir:
-    """Mix a set's utterances, and describe them."""
+) -> tuple[DataDir, dict[str, dict[str, str]]]:
+    """Mix a set's utterances; describe them, and what was mixed at which SNR."""
     plan = {}
     for utterance in clean:
         # Of the name, so that an utterance more changes no other one.
@@ -217,11 +217,11 @@ def _mixed(
         )
         for file, wave in zip(files[utterance], reversed(waves), strict=True):
             write_audio(file, wave, RATE)
-    write_scp(data_dir / "utt2noise", {name: made[0] for name, made in plan.items()})
-    write_scp(
-        data_dir / "utt2snr", {name: f"{made[2]:.2f}" for name, made in plan.items()}
-    )
-    return pairs.data_directory(data_dir, files)
+    tables = {
+        "utt2noise": {name: made[0] for name, made in plan.items()},
+        "utt2snr": {name: f"{made[2]:.2f}" for name, made in plan.items()},
+    }
+    return pairs.data_directory(data_dir, files), tables
 
 
 def _read(path: Path) -> np.ndarray:

@@ -2,18 +2,20 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from espnet2_bspmpnet.atomic import remove
 from espnet2_bspmpnet.audio import list_audio
-from espnet2_bspmpnet.datadir import DataDir, check_pairs, check_same_ids
+from espnet2_bspmpnet.datadir import DataDir, check_pairs, check_same_ids, write_scp
 from espnet2_bspmpnet.errors import UserError
 
 _FEWEST = 20  # pairs; with fewer, holding some out leaves too little on both sides
 _FEWEST_SPEAKERS = 5
 _SHARE = 0.1  # of the pairs, for validation and for testing each
 
+Tables = Mapping[Path, Mapping[str, Mapping[str, str]]]
 Found = TypeVar("Found", Path, tuple[Path, Path])  # what there is of an utterance
 
 
@@ -170,8 +172,12 @@ def check_utterance_names(paths: Iterable[Path]) -> None:
         )
 
 
-def write_checked(directories: Iterable[DataDir]) -> None:
+def write_checked(directories: Iterable[DataDir], tables: Tables | None = None) -> None:
     """Check the audio of data directories, and write them all or none.
+
+    Args:
+        directories: to write; utt2noise and utt2snr that other data have left there go.
+        tables: data directory -> file in it -> what it says of each utterance.
 
     Raises:
         UserError: see :func:`check_pairs`.
@@ -180,6 +186,10 @@ def write_checked(directories: Iterable[DataDir]) -> None:
     for directory in directories:
         check_pairs(directory)
     for directory in directories:  # all or none
+        for name in ("utt2noise", "utt2snr"):
+            remove(directory.path / name)
+        for name, table in (tables or {}).get(directory.path, {}).items():
+            write_scp(directory.path / name, table)
         directory.write()
 
 

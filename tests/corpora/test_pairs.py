@@ -7,7 +7,7 @@ import pytest
 
 from espnet2_bspmpnet.audio import write_audio
 from espnet2_bspmpnet.corpora import pairs
-from espnet2_bspmpnet.datadir import DataDir, read_scp
+from espnet2_bspmpnet.datadir import DataDir, read_scp, write_scp
 from espnet2_bspmpnet.errors import UserError
 
 SETS = {"train_set": "tr", "valid_set": "cv", "test_set": "tt"}
@@ -179,3 +179,11 @@ def test_one_set_alone_is_a_data_directory_of_all_its_pairs(tmp_path):
     made = DataDir.read(tmp_path / "data/tt_mine")
     assert set(made.wav) == set(made.spk1) == set(names)
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["tt_mine"]
+
+
+def test_what_is_said_of_other_data_goes(tmp_path):
+    for name in ("utt2snr", "utt2noise"):
+        write_scp(tmp_path / "set" / name, {"other": "5"})
+    pairs.prepare_set(**corpus(tmp_path, ["p1_a"]), data_dir=tmp_path / "set")
+    made = {path.name for path in (tmp_path / "set").iterdir()}
+    assert made == {"wav.scp", "spk1.scp", "utt2spk", "spk2utt"}
