@@ -83,7 +83,4 @@ def remove(path: str | os.PathLike) -> None:
     """
     path = Path(path)
     with naming(path):
-        if (
-            path.exists()
-        ):  # else jobs would do so at once, in a folder that is not there
-            path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)

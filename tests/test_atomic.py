@@ -41,6 +41,10 @@ def test_a_full_disk_is_named_with_its_mend():
         file.flush()
 
 
+def test_removing_what_is_not_there_does_nothing(tmp_path):
+    remove(tmp_path / "nowhere/a")
+
+
 def test_a_place_where_nothing_may_be_removed_is_named(tmp_path, monkeypatch):
     def refuse(path, **options):
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -49,4 +53,3 @@ def test_a_place_where_nothing_may_be_removed_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(UserError, match="a: no permission to write here"):
         remove(tmp_path / "a")
-    remove(tmp_path / "nowhere/a")
