@@ -66,6 +66,8 @@ def parse_training(words: Sequence[str] | None = None) -> argparse.Namespace:
     finder.add_argument("--config")
     path = finder.parse_known_args(words)[0].config
     args = _parse(words, path, None if path is None else read_config(path))
+    # What changes utterances may come by the command line, as the recipe's noises do.
+    _check_feature_cache(path or "enh_train's options", args)
     _check_wandb(args)
     return args
 
@@ -91,8 +93,7 @@ def check_config(path: str | Path) -> None:
         raise UserError(f"{path}: {error}") from None
     if args.separator == "bsp_mpnet":
         _check_separator(path, args.separator_conf)
-        if args.separator_conf.get("feature_cache"):
-            _check_feature_cache(path, args)
+        _check_feature_cache(path, args)
     _check_criteria(path, args.criterions)
     _check_training(path, args)
     with _telling(path, "use_wandb"):
@@ -214,6 +215,8 @@ def _with_few_layers(options: dict) -> dict:
 
 
 def _check_feature_cache(path: str | Path, args: argparse.Namespace) -> None:
+    if not args.separator_conf.get("feature_cache"):
+        return
     for what, mend in _random_changes(args):
         raise UserError(
             f"{path}: {what} changes an utterance at random in each epoch, while"

@@ -311,6 +311,13 @@ def test_training_names_the_file_with_an_unknown_option(tmp_path):
         enh_train.main([f"--config={own}"])
 
 
+def test_noises_of_the_command_line_are_refused_with_kept_features_too(tmp_path):
+    config = str(written(tmp_path, separator_conf=FROZEN, **WHOLE))
+    assert parse_training(["--config", config]).separator_conf == FROZEN
+    with pytest.raises(UserError, match="train.yaml: .*noise_scp changes .*feature_ca"):
+        parse_training(["--config", config, "--noise_scp", "noise/wav.scp"])
+
+
 def test_training_reads_a_config_from_a_pipe(tmp_path):
     reading, writing = os.pipe()
     with open(writing, "w") as pipe:
