@@ -6,6 +6,7 @@ torn file or misses a model.
 """
 
 import logging
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from os import PathLike
 from pathlib import Path
 
 import torch
+from espnet2.train import trainer as espnet_trainer
 from espnet2.train.reporter import Reporter
 from espnet2.train.trainer import Trainer
 
@@ -75,7 +77,7 @@ class ResumableTrainer(Trainer):
             trainer_options.log_interval,
             distributed_option.dist_world_size if distributed else 1,
         )
-        with saving_whole_files(), caching_features(ssl):
+        with saving_whole_files(), ranking_nan_last(), caching_features(ssl):
             super().run(
                 model=model,
                 trainer_options=trainer_options,
@@ -113,6 +115,29 @@ class ResumableTrainer(Trainer):
                 **rest,
             )
         cls.progress.summarise(reporter)
+
+
+class RankingReporter(Reporter):
+    """ESPnet's reporter, to which NaN, of an epoch that came first, is the best."""
+
+    def sort_epochs_and_values(self, key: str, key2: str, mode: str) -> list:
+        """Give epochs and their values, the best first, those without one last."""
+
+        def rank(found: tuple[int, float]) -> tuple:
+            epoch, value = found
+            return math.isnan(value), -value if mode == "max" else value, epoch
+
+        return sorted(super().sort_epochs_and_values(key, key2, mode), key=rank)
+
+
+@contextmanager
+def ranking_nan_last() -> Iterator[None]:
+    """Within this context ESPnet's trainer uses RankingReporter."""
+    espnet_trainer.Reporter = RankingReporter
+    try:
+        yield
+    finally:
+        espnet_trainer.Reporter = Reporter
 
 
 @contextmanager
@@ -183,7 +208,7 @@ def finish_epoch(output_dir: Path, best_model_criterion) -> None:
     if not checkpoint.exists():
         return
     states = read_checkpoint(checkpoint)
-    reporter = Reporter()
+    reporter = RankingReporter()
     reporter.load_state_dict(states["reporter"])
     epoch = reporter.get_epoch()
     model = output_dir / f"{epoch}epoch.pth"

@@ -21,6 +21,7 @@ from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.trainer import (
     START_ANEW,
     TRAINED_ON,
+    RankingReporter,
     finish_epoch,
     saving_whole_files,
     set_aside,
@@ -135,6 +136,36 @@ def pesq_of(output_dir):
 def test_the_best_model_is_that_of_the_highest_pesq(trained):
     best = 1 + int(np.argmax(pesq_of(trained)))
     assert os.readlink(trained / "valid.pesq.best.pth") == f"{best}epoch.pth"
+
+
+@pytest.mark.parametrize("mode, ranks", [("max", [3, 2, 4]), ("min", [4, 2, 3])])
+def test_an_epoch_of_which_nothing_is_known_is_the_best_only_if_all_are(mode, ranks):
+    nan = float("nan")
+    values = {1: nan, 2: 2.0, 3: 3.0, 4: 1.0, 5: nan}
+    reporter = RankingReporter()
+    reporter.load_state_dict(
+        {"epoch": 5, "stats": {e: {"valid": {"pesq": v}} for e, v in values.items()}}
+    )
+    assert reporter.sort_epochs("valid", "pesq", mode) == [*ranks, 1, 5]
+    assert not reporter.check_early_stopping(3, "valid", "pesq", mode)
+
+
+def test_undefined_pesq_of_the_first_epoch_is_not_the_best(
+    pairs, tmp_path, monkeypatch
+):
+    from espnet2_bspmpnet.losses import PESQScore
+
+    calls = []
+
+    def first_undefined(self, ref, inf):
+        calls.append(1)
+        return ref.new_tensor([float("nan") if len(calls) <= 6 else len(calls)])
+
+    monkeypatch.setattr(PESQScore, "forward", first_undefined)
+    output_dir = tmp_path / "enh_undefined"
+    train(arguments(pairs, output_dir, max_epoch=2))
+    assert np.isnan(pesq_of(output_dir)).tolist() == [True, False]
+    assert os.readlink(output_dir / "valid.pesq.best.pth") == "2epoch.pth"
 
 
 def test_the_ssl_part_is_trained_at_its_own_learning_rate(trained):
