@@ -63,6 +63,9 @@ class ResumableTrainer(Trainer):
             finish_epoch(output_dir, trainer_options.best_model_criterion)
         if distributed:  # all look for the checkpoint after it was set aside
             torch.distributed.barrier()
+        # ESPnet 202511 would train one more epoch and look then.
+        if (epoch := early_end(output_dir, trainer_options)) is not None:
+            trainer_options.max_epoch = epoch
         network = find_network(model)
         if first and network is not None:
             logging.info("What is trained:\n%s", trainable_table(network))
@@ -208,8 +211,7 @@ def finish_epoch(output_dir: Path, best_model_criterion) -> None:
     if not checkpoint.exists():
         return
     states = read_checkpoint(checkpoint)
-    reporter = RankingReporter()
-    reporter.load_state_dict(states["reporter"])
+    reporter = _recalled(states)
     epoch = reporter.get_epoch()
     model = output_dir / f"{epoch}epoch.pth"
     if not model.exists():
@@ -221,6 +223,31 @@ def finish_epoch(output_dir: Path, best_model_criterion) -> None:
             best = f"{reporter.get_best_epoch(phase, name, mode)}epoch.pth"
             if (output_dir / best).exists():
                 _link(output_dir / f"{phase}.{name}.best.pth", best)
+
+
+def early_end(output_dir: Path, options) -> int | None:
+    """Give the epoch at which early stopping has ended a training; None if it has not.
+
+    Args:
+        output_dir: ESPnet's experiment folder.
+        options: ESPnet's of the trainer.
+    """
+    checkpoint = output_dir / "checkpoint.pth"
+    if options.patience is None or not checkpoint.exists():
+        return None
+    reporter = _recalled(read_checkpoint(checkpoint))
+    criterion = options.early_stopping_criterion
+    if reporter.has(*criterion[:2]) and reporter.check_early_stopping(
+        options.patience, *criterion
+    ):
+        return reporter.get_epoch()
+    return None
+
+
+def _recalled(states: dict) -> RankingReporter:
+    reporter = RankingReporter()
+    reporter.load_state_dict(states["reporter"])
+    return reporter
 
 
 def _link(link: Path, target: str) -> None:

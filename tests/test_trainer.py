@@ -279,6 +279,7 @@ def check_tensorboard(output_dir):
     )
 
 
+@pytest.mark.smoke
 def test_it_stops_early_and_tells_its_progress(pairs, tmp_path, caplog):
     """Nothing is learnt at a learning rate of 0: the first epoch stays the best."""
     caplog.set_level(logging.INFO)
@@ -309,6 +310,10 @@ def test_it_stops_early_and_tells_its_progress(pairs, tmp_path, caplog):
     assert re.search(
         r"\(magnitude [\d.]+, phase [\d.]+, complex [\d.]+\)", summaries[0]
     )
+
+    # Killed before run.sh has marked it as trained, it is run again, and stays as it is.
+    train(arguments(pairs, output_dir, **changes))
+    assert len(pesq_of(output_dir)) == 3
 
 
 def test_mixed_precision_on_the_cpu_trains_as_well(pairs, trained, tmp_path):
