@@ -198,11 +198,12 @@ if [[ ${skip_train} == false ]]; then
             ((ngpu > 0)) || distributed+=(--dist_backend gloo)
         fi
         data=$(content "${train}" "${valid}" "${raw}/${noises}")
-        rm -f "${enh_exp}/.start_anew"
-        if [[ ${resume} == false ]]; then
+        # Until it has begun, which makes it .trained_on: requeued or run again, it resumes.
+        anew=${enh_exp}/.start_anew
+        if [[ ${resume} == false || -e ${anew} ]]; then
             rm -f "${enh_exp}/.trained"
-            # Until it has begun, which makes it .trained_on: requeued later, it resumes.
-            echo "${data}" >"${enh_exp}/.start_anew"
+            echo "${data}" >"${anew}"
+            log "  begins anew, as --resume false asked for (to resume, remove ${anew})"
         elif [[ -f ${enh_exp}/checkpoint.pth && -f ${enh_exp}/.trained_on &&
             $(<"${enh_exp}/.trained_on") != "${data}" ]]; then
             fail "${enh_exp} was trained on other data: train beside it by --enh_tag NAME, anew" \

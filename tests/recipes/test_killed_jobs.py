@@ -64,6 +64,20 @@ def test_a_bad_recording_in_stage_3_is_named_and_all_others_are_made(
     assert made.items() <= inodes(dump).items()
 
 
+def test_killed_before_it_begins_anew_a_training_does_so_when_run_again(
+    formatted, doom
+):
+    experiment = formatted.folder / "exp/enh_tiny_raw"
+    (formatted.folder / "exp/enh_stats_16k").mkdir()
+    (formatted.folder / "exp/enh_stats_16k/.done").touch()
+    for options in (["--resume", "false"], []):
+        doom("-m espnet2_bspmpnet.bin.enh_train *")
+        status, printed = formatted.run("--stage", "6", "--stop_stage", "6", *options)
+        assert status == 1 and "job 1 failed with status 137" in printed
+        assert "begins anew, as --resume false asked for" in printed
+        assert (experiment / ".start_anew").exists()
+
+
 def test_jobs_that_fail_in_stage_7_leave_what_was_enhanced(formatted, doom):
     test_set = read_scp(formatted.folder / "dump/raw/tt_mini/wav.scp")
     broken = Path(test_set["s2_002"])
