@@ -39,9 +39,9 @@ class Path(nn.Module):
 
     def forward(self, spectrum: Tensor, ssl_features: Tensor, mask: Tensor) -> Tensor:
         """Spectrum [B, F, T] and SSL features [B, T, D] -> Z_rema [B, F, T]."""
-        coarse = spectrum * mask.unsqueeze(1)
+        coarse = spectrum
         if self.coarse_encoder is not None:
-            coarse = self.coarse_encoder(coarse, mask)
+            coarse = self.coarse_encoder(spectrum, mask)
         cross = torch.cat([ssl_features, coarse.transpose(1, 2)], dim=2)  # Z_cross
         return self.rema(cross, mask)
 

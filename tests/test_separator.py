@@ -101,10 +101,18 @@ def test_gradients_reach_every_trainable_parameter_and_no_frozen_one(switches):
             assert parameter.grad is None, name
 
 
-@pytest.mark.parametrize("phase_path", ["mask", "residual", "atan2", "none"])
-@pytest.mark.parametrize("level", ["rms", "none"])
-def test_a_padded_batch_gives_what_each_utterance_gives_alone(phase_path, level):
-    separator = tiny_separator(phase_path=phase_path, level=level).eval()
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(dict(phase_path=path) for path in ("mask", "residual", "atan2", "none")),
+        dict(level="rms"), dict(coarse_encoder=False), dict(rema=False),
+        dict(coarse_encoder=False, rema=False), dict(mask_gate=False),
+        dict(fs_ssl=False),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_padded_batch_gives_what_each_utterance_gives_alone(options):
+    separator = tiny_separator(**options).eval()
     wave, lengths = speech_like(6000, 4321, 700, 30)
     with torch.no_grad():
         (together,), _, _ = separator(wave, lengths)
@@ -158,12 +166,32 @@ def test_masks_lie_between_0_and_1():
     assert (estimate.phase.abs() <= phase.abs() + 1e-6).all()
 
 
-def test_without_magnitude_path_the_noisy_magnitude_is_kept():
+@pytest.mark.parametrize("pcs_target", [True, False])
+def test_without_magnitude_path_the_noisy_magnitude_is_kept(pcs_target):
     wave, lengths = speech_like(4000)
-    separator = tiny_separator(magnitude_path=False).eval()
+    separator = tiny_separator(magnitude_path=False, pcs_target=pcs_target).eval()
     estimate = separator.bsp_mpnet(wave, lengths)
-    magnitude, _ = separator.bsp_mpnet.spectrum(wave)
-    assert torch.equal(estimate.magnitude, separator.bsp_mpnet.pcs(magnitude))
+    expected, _ = separator.bsp_mpnet.spectrum(wave)
+    if pcs_target:
+        expected = separator.bsp_mpnet.pcs(expected)
+    assert torch.equal(estimate.magnitude, expected)
+
+
+@pytest.mark.parametrize("pcs_target", [True, False])
+def test_the_magnitude_mask_multiplies_the_noisy_magnitude_in_the_targets_domain(
+    pcs_target,
+):
+    wave, lengths = speech_like(4000)
+    separator = tiny_separator(pcs_target=pcs_target).eval()
+    network = separator.bsp_mpnet
+    masks = []
+    network.magnitude_path.head.register_forward_hook(
+        lambda *call: masks.append(call[2])
+    )
+    estimate = network(wave, lengths)
+    noisy, _ = network.spectrum(wave)
+    noisy = network.pcs(noisy) if pcs_target else noisy
+    assert torch.allclose(estimate.magnitude, masks[0] * noisy)
 
 
 def test_without_phase_path_the_noisy_phase_is_kept():
