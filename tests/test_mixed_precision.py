@@ -54,9 +54,11 @@ def test_ssl_and_decoders_run_in_bfloat16_and_the_heads_in_float32(phase_path):
         return keep
 
     for path in ("magnitude_path", "phase_path"):
-        for part in ("head", "rema.project_in"):
-            module = network.get_submodule(f"{path}.{part}")
-            module.register_forward_hook(note(f"{path}.{part}"))
+        rema = network.get_submodule(f"{path}.rema.project_in")
+        rema.register_forward_hook(note(f"{path}.rema.project_in"))
+        for module in network.get_submodule(f"{path}.head").modules():
+            if isinstance(module, torch.nn.Conv1d):  # what comes after it would hide it
+                module.register_forward_hook(note(f"{path}.head"))
     layer = network.ssl.model.encoder.layers[0]
     layer.fc1.register_forward_hook(note("ssl"))
     wave, lengths = speech_like(8000)

@@ -124,6 +124,20 @@ def test_a_padded_batch_gives_what_each_utterance_gives_alone(options):
             assert not together[row, length:].any()
 
 
+def test_whatever_stands_in_the_padding_is_not_heard():
+    separator = tiny_separator(level="rms").eval()
+    wave, lengths = speech_like(3000, 1234)
+    spoilt = wave.clone()
+    spoilt[1, 1234:] = 0.5
+    (expected,), _, others = separator(wave, lengths)
+    (output,), _, others_spoilt = separator(spoilt, lengths)
+    assert torch.equal(output, expected)
+    for part, same in zip(
+        others["bsp_mpnet"].target(wave), others_spoilt["bsp_mpnet"].target(spoilt)
+    ):
+        assert torch.equal(part, same)
+
+
 def identity(separator, wave):
     """Make the network's estimate the noisy spectrum itself."""
     network = separator.bsp_mpnet
