@@ -2,7 +2,8 @@
 
 The jobs of all attempts are numbered on. Job N reads LOGDIR/keys.N.scp and writes, to
 LOGDIR/output.N, an utterance's line to utt2seconds and then to spk1.scp once its file is
-whole. Lines that a kill has torn off are ignored.
+whole. Lines that a kill has torn off are ignored. A job that is started again, as one that
+came back to Slurm's queue, keeps its lists as LOGDIR/output.N.before and goes on.
 """
 
 import re
@@ -52,10 +53,24 @@ def join_enhanced(scp: str | Path, logdir: str | Path, output_dir: str | Path) -
     """
     finished = _finished(Path(logdir))
     check_same_ids(scp, read_scp(scp), f"{logdir}/output.*", finished)
-    times = {utterance: seconds for utterance, (_, seconds) in finished.items()}
-    write_scp(Path(output_dir, TIMES), times)
-    paths = {utterance: path for utterance, (path, _) in finished.items()}
-    write_scp(Path(output_dir, LIST), paths)
+    _write_lists(Path(output_dir), finished)
+
+
+def keep_enhanced(output_dir: str | Path) -> set[str]:
+    """Put aside the lists of a job that is started again: ESPnet begins new ones.
+
+    Args:
+        output_dir: of this job.
+
+    Returns:
+        What it need not enhance again.
+    """
+    output_dir = Path(output_dir)
+    before = output_dir.with_name(f"{output_dir.name}.before")
+    finished = {**_listed(before), **_listed(output_dir)}
+    if finished:
+        _write_lists(before, finished)
+    return set(finished)
 
 
 def _number(keys: Path) -> int:
@@ -67,11 +82,24 @@ def _finished(logdir: Path) -> dict[str, tuple[str, str]]:
     """Give the file of each utterance that is enhanced, and the seconds it took."""
     finished = {}
     for folder in sorted(logdir.glob("output.*")):
-        times = _whole_lines(folder / TIMES)
-        for utterance, path in _whole_lines(folder / LIST).items():
-            if utterance in times and Path(path).is_file():
-                finished[utterance] = path, times[utterance]
+        finished |= _listed(folder)
     return finished
+
+
+def _listed(folder: Path) -> dict[str, tuple[str, str]]:
+    times = _whole_lines(folder / TIMES)
+    return {
+        utterance: (path, times[utterance])
+        for utterance, path in _whole_lines(folder / LIST).items()
+        if utterance in times and Path(path).is_file()
+    }
+
+
+def _write_lists(folder: Path, finished: dict[str, tuple[str, str]]) -> None:
+    times = {utterance: seconds for utterance, (_, seconds) in finished.items()}
+    write_scp(folder / TIMES, times)
+    paths = {utterance: path for utterance, (path, _) in finished.items()}
+    write_scp(folder / LIST, paths)
 
 
 def _whole_lines(path: Path) -> dict[str, str]:

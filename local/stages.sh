@@ -67,7 +67,7 @@ enhance() {
         --logdir "${dir}/logdir")
     [[ ${gpu_inference} == false ]] || command=("${cuda_cmd_words[@]}" --gpu 1)
     [[ -z ${jobs} ]] || "${command[@]}" "JOB=${jobs}" "${dir}/logdir/enh_inference.JOB.log" \
-        "${python}" -m espnet2_bspmpnet.bin.enh_inference "$@" --fs "${fs}" \
+        "${python}" -m espnet2_bspmpnet.bin.enh_inference "$@" --fs "${fs}" --resume true \
         --data_path_and_name_and_type "${data}/wav.scp,speech_mix,sound" \
         --key_file "${dir}/logdir/keys.JOB.scp" --output_dir "${dir}/logdir/output.JOB"
     bspmpnet join_enhanced --scp "${data}/wav.scp" --logdir "${dir}/logdir" \

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet2_bspmpnet.attempts import join_enhanced, split_keys
+from espnet2_bspmpnet.attempts import join_enhanced, keep_enhanced, split_keys
 from espnet2_bspmpnet.datadir import read_scp, write_scp
 from espnet2_bspmpnet.errors import UserError
 
@@ -88,6 +88,19 @@ def test_what_a_kill_has_torn_or_someone_removed_is_not_finished(scp, tmp_path):
     shutil.rmtree(tmp_path / "output.1")
     (jobs,) = keys(tmp_path, split_keys(scp, 1, tmp_path))
     assert len(jobs) == 7
+
+
+def test_a_job_that_is_started_again_goes_on_however_often(scp, tmp_path):
+    logdir = tmp_path / "logdir"
+    split_keys(scp, 1, logdir)
+    assert keep_enhanced(logdir / "output.1") == set()
+    for done, more in ((0, ["u0", "u1"]), (2, ["u2"]), (3, ["u3", "u4", "u5", "u6"])):
+        assert keep_enhanced(logdir / "output.1") == {f"u{n}" for n in range(done)}
+        for name in ("spk1.scp", "utt2seconds"):
+            (logdir / "output.1" / name).unlink(missing_ok=True)  # as ESPnet does
+        enhance(logdir, 1, more)
+    join_enhanced(scp, logdir, tmp_path)
+    assert read_scp(tmp_path / "spk1.scp").keys() == read_scp(scp).keys()
 
 
 def test_an_utterance_that_nobody_asked_for_is_named(scp, tmp_path):

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from espnet2_bspmpnet.atomic import append_text
-from espnet2_bspmpnet.attempts import TIMES
+from espnet2_bspmpnet.attempts import TIMES, keep_enhanced
 from espnet2_bspmpnet.audio import read_audio, write_audio
 from espnet2_bspmpnet.datadir import read_scp, write_scp
 from espnet2_bspmpnet.errors import UserError, summary
@@ -17,13 +17,23 @@ from espnet2_bspmpnet.errors import UserError, summary
 def main(cmd=None) -> None:
     """Enhance, as ``espnet2.bin.enh_inference`` does; the default rate is 16 kHz."""
     from espnet2.bin import enh_inference
+    from espnet2.utils.types import str2bool
 
     parser = enh_inference.get_parser()
     parser.set_defaults(fs=16000)
+    parser.add_argument(
+        "--resume",
+        type=str2bool,
+        default=False,
+        help="Leave out what this very command has enhanced before it was killed",
+    )
     options = vars(parser.parse_args(cmd))
     options.pop("config", None)
+    resume = options.pop("resume")
     try:
         check_options(options)
+        if resume and not leave_out_enhanced(options):
+            return
         bad = leave_out_unreadable(options)
         stopwatch = Stopwatch()
         enh_inference.SeparateSpeech = stopwatch.timing(enh_inference.SeparateSpeech)
@@ -56,6 +66,25 @@ def check_options(options: dict) -> None:
         if options["model_file"] is None:
             raise UserError("--model_file: name the trained model, or give --model_tag")
         check_model(options["model_file"])
+
+
+def leave_out_enhanced(options: dict) -> bool:
+    """Take what is in the output's lists, of an earlier start, off the list.
+
+    Args:
+        options: enh_inference's; where something is enhanced, key_file is replaced.
+
+    Returns:
+        Whether anything remains.
+    """
+    enhanced = keep_enhanced(options["output_dir"])
+    lists = options["data_path_and_name_and_type"]
+    wanted = read_scp(options["key_file"] or lists[0][0])
+    remaining = {key: wanted[key] for key in wanted.keys() - enhanced}
+    if enhanced:
+        options["key_file"] = str(Path(options["output_dir"], "remaining.scp"))
+        write_scp(options["key_file"], remaining)
+    return bool(remaining)
 
 
 def leave_out_unreadable(options: dict) -> list[UserError]:

@@ -10,6 +10,7 @@ import torch
 from espnet2_bspmpnet.bin.enh_inference import (
     Stopwatch,
     check_options,
+    leave_out_enhanced,
     leave_out_unreadable,
     whole_file_writer,
 )
@@ -89,6 +90,20 @@ def test_where_no_file_is_good_all_are_named(options, tmp_path):
         (tmp_path / f"{key}.wav").write_text("no audio")
     with pytest.raises(UserError, match="2 of 2 failed:\n.*a.wav.*\n.*b.wav"):
         leave_out_unreadable(options)
+
+
+def test_what_an_earlier_start_has_enhanced_is_left_out(options, tmp_path):
+    assert leave_out_enhanced(options)
+    assert options["key_file"] is None
+    (tmp_path / "output.1").mkdir()
+    for name, value in (("spk1.scp", tmp_path / "a.wav"), ("utt2seconds", "0.1")):
+        (tmp_path / "output.1" / name).write_text(f"a {value}\nb {value}")
+    assert leave_out_enhanced(options)
+    assert list(read_scp(options["key_file"])) == ["b"]
+    for name in ("spk1.scp", "utt2seconds"):
+        with (tmp_path / "output.1" / name).open("a") as file:
+            file.write("\n")
+    assert not leave_out_enhanced(options)
 
 
 def test_loud_output_is_scaled_not_clipped_and_its_list_is_espnets(tmp_path):
