@@ -1,35 +1,44 @@
-"""Stage 7's bookkeeping: each attempt enhances what earlier ones have not.
+"""Bookkeeping of stages 7 and 9: each attempt does what earlier ones have not.
 
 The jobs of all attempts are numbered on. Job N reads LOGDIR/keys.N.scp and writes, to
 LOGDIR/output.N, an utterance's line to utt2seconds and then to spk1.scp once its file is
 whole. Lines that a kill has torn off are ignored. A job that is started again, as one that
 came back to Slurm's queue, keeps its lists as LOGDIR/output.N.before and goes on.
+
+ESPnet's asr_inference writes an utterance's line to LOGDIR/output.N/1best_recog/text some
+time after it; started again, it begins its share anew.
 """
 
 import re
 from pathlib import Path
 
+from espnet2_bspmpnet.atomic import write_text
 from espnet2_bspmpnet.datadir import check_same_ids, read_scp, write_scp
 from espnet2_bspmpnet.errors import UserError
 
 LIST, TIMES = "spk1.scp", "utt2seconds"
+TEXT = "1best_recog/text"
 
 
-def split_keys(scp: str | Path, num: int, logdir: str | Path) -> range:
-    """Split what is still to be enhanced into keys.N.scp of equal length, in order.
+def split_keys(
+    scp: str | Path, num: int, logdir: str | Path, recognise: bool = False
+) -> range:
+    """Split what is still to be done into keys.N.scp of equal length, in order.
 
     Args:
-        scp: list of all that is to be enhanced, e.g. wav.scp.
+        scp: list of all that is to be done, e.g. wav.scp.
         num: number of jobs wanted; none has nothing to do, so there may be fewer.
         logdir: where the jobs' files are.
+        recognise: whether the jobs recognise, rather than enhance.
 
     Returns:
-        The jobs' numbers; empty if all is enhanced.
+        The jobs' numbers; empty if all is done.
     """
     if num < 1:
         raise UserError(f"{num} jobs asked for; ask for one or more")
     entries, logdir = read_scp(scp), Path(logdir)
-    ids = sorted(entries.keys() - _finished(logdir).keys())
+    done = _recognised(logdir) if recognise else _finished(logdir).keys()
+    ids = sorted(entries.keys() - done)
     num = min(num, len(ids))
     first = 1 + max(map(_number, logdir.glob("keys.*.scp")), default=0)
     for job in range(num):
@@ -84,6 +93,19 @@ def _finished(logdir: Path) -> dict[str, tuple[str, str]]:
     for folder in sorted(logdir.glob("output.*")):
         finished |= _listed(folder)
     return finished
+
+
+def _recognised(logdir: Path) -> set[str]:
+    """Give what was recognised, possibly without a word; take torn lines away."""
+    utterances = set()
+    for path in logdir.glob(f"output.*/{TEXT}"):
+        text = path.read_bytes()
+        whole = text[: text.rfind(b"\n") + 1]
+        if whole != text:
+            write_text(path, whole.decode("utf-8"))
+        lines = whole.decode("utf-8").split("\n")
+        utterances |= {line.split()[0] for line in lines if line.strip()}
+    return utterances
 
 
 def _listed(folder: Path) -> dict[str, tuple[str, str]]:

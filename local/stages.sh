@@ -53,19 +53,41 @@ enhanced_dir() { # SET OUTPUT: where it goes
     local dir=${enh_exp}/${inference_tag}_$1
     [[ $2 == natural ]] && echo "${dir}" || echo "${dir}_$2"
 }
+outlived() { # NOTE: whether Slurm still has the jobs that an earlier run.sh noted there
+    [[ -f $1 && -n $(squeue --noheader --jobs "$(<"$1")" 2>/dev/null) ]]
+}
+begin_or_go_on() { # DIR KEY: empty DIR, unless what an attempt with this KEY has begun
+    local note
+    [[ ! -f $1/.begun || $(<"$1/.begun") != "$2" ]] || return 0
+    for note in "$1"/{,logdir/}slurm/*.job; do
+        ! outlived "${note}" || fail "job $(<"${note}"), of other options, still writes to" \
+            "$1: wait for its end, or run: scancel $(<"${note}")"
+    done
+    rm -rf "$1" # scores as well
+    mkdir -p "$1"
+    echo "$2" >"$1/.begun"
+}
+# split_jobs LIST LOGDIR NAME OPTION...: numbers of the jobs NAME that do what is missing.
+split_jobs() {
+    local numbers=$2/.$3.jobs
+    # Jobs that outlived an earlier run.sh are waited for by the same command.
+    if [[ ${command[0]} != bspmpnet-slurm || ! -f ${numbers} ]] ||
+        ! outlived "$2/slurm/$3.job"; then
+        mkdir -p "$2"
+        bspmpnet split_keys --scp "$1" --num "${inference_nj}" --logdir "$2" "${@:4}" \
+            >"${numbers}.new" || return
+        mv "${numbers}.new" "${numbers}"
+    fi
+    cat "${numbers}"
+}
 # enhance CONTENT DATA DIR OPTION...: enhance what an earlier attempt with the same CONTENT
 # and OPTIONs has not.
 enhance() {
     local key="$*" data=$2 dir=$3 jobs command=("${decode_cmd_words[@]}" --gpu 0)
     shift 3
-    if [[ ! -f ${dir}/.begun || $(<"${dir}/.begun") != "${key}" ]]; then
-        rm -rf "${dir}" # scores as well
-        mkdir -p "${dir}"
-        echo "${key}" >"${dir}/.begun"
-    fi
-    jobs=$(bspmpnet split_keys --scp "${data}/wav.scp" --num "${inference_nj}" \
-        --logdir "${dir}/logdir")
+    begin_or_go_on "${dir}" "${key}"
     [[ ${gpu_inference} == false ]] || command=("${cuda_cmd_words[@]}" --gpu 1)
+    jobs=$(split_jobs "${data}/wav.scp" "${dir}/logdir" enh_inference)
     [[ -z ${jobs} ]] || "${command[@]}" "JOB=${jobs}" "${dir}/logdir/enh_inference.JOB.log" \
         "${python}" -m espnet2_bspmpnet.bin.enh_inference "$@" --fs "${fs}" --resume true \
         --data_path_and_name_and_type "${data}/wav.scp,speech_mix,sound" \
@@ -157,19 +179,23 @@ recognise() { # TEXT NAME AUDIO.scp DIR
         options+=(--config "${inference_asr_config}")
     fi
     log "  $2"
-    step "$4/.recognised" "$(content "${read[@]}")" recognise_in_jobs "$3" "$4/logdir" \
+    local made_with
+    made_with=$(content "${read[@]}")
+    step "$4/.recognised" "${made_with}" recognise_in_jobs "${made_with}" "$3" "$4/logdir" \
         "${options[@]}" "${inference_asr_args_words[@]}"
 }
-recognise_in_jobs() { # AUDIO.scp LOGDIR OPTION...
-    local audio=$1 logdir=$2 jobs command=("${decode_cmd_words[@]}" --gpu 0)
-    shift 2
-    rm -rf "${logdir}"
-    jobs=$(bspmpnet split_keys --scp "${audio}" --num "${inference_nj}" --logdir "${logdir}")
+# recognise_in_jobs CONTENT AUDIO.scp LOGDIR OPTION...: what an earlier attempt has not.
+recognise_in_jobs() {
+    local key="$*" audio=$2 logdir=$3 jobs command=("${decode_cmd_words[@]}" --gpu 0)
+    shift 3
+    begin_or_go_on "${logdir}" "${key}"
     [[ ${gpu_inference} == false ]] || command=("${cuda_cmd_words[@]}" --gpu 1)
-    "${command[@]}" "JOB=${jobs}" "${logdir}/asr_inference.JOB.log" \
+    jobs=$(split_jobs "${audio}" "${logdir}" asr_inference --recognise true)
+    [[ -z ${jobs} ]] || "${command[@]}" "JOB=${jobs}" "${logdir}/asr_inference.JOB.log" \
         "${python}" -m espnet2.bin.asr_inference "$@" \
         --data_path_and_name_and_type "${audio},speech,sound" \
         --key_file "${logdir}/keys.JOB.scp" --output_dir "${logdir}/output.JOB"
+    rm "${logdir}/.begun" # what is finished and to be redone begins anew
 }
 count_errors() { # TEXT NAME AUDIO.scp DIR
     need "$4/.recognised" "run stage 9 first"

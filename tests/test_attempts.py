@@ -111,6 +111,16 @@ def test_an_utterance_that_nobody_asked_for_is_named(scp, tmp_path):
         join_enhanced(scp, tmp_path, tmp_path)
 
 
+def test_what_is_recognised_need_not_be_again_though_without_a_word(scp, tmp_path):
+    assert split_keys(scp, 2, tmp_path, recognise=True) == range(1, 3)
+    for job, text in ((1, "u0 äh\nu1 \nu2 tor"), (2, "u4 one two\nu5 three\n")):
+        (tmp_path / f"output.{job}/1best_recog").mkdir(parents=True)
+        (tmp_path / f"output.{job}/1best_recog/text").write_text(text)
+    (rest,) = keys(tmp_path, split_keys(scp, 1, tmp_path, recognise=True))
+    assert rest == ["u2", "u3", "u6"]
+    assert (tmp_path / "output.1/1best_recog/text").read_text() == "u0 äh\nu1 \n"
+
+
 def test_no_jobs_are_refused(scp, tmp_path):
     with pytest.raises(UserError, match="0 jobs asked for"):
         split_keys(scp, 0, tmp_path)

@@ -72,7 +72,7 @@ def show_config(options: argparse.Namespace) -> None:
 
 
 def split_keys(options: argparse.Namespace) -> None:
-    """Split what is still to be enhanced into LOGDIR/keys.N.scp; print the range of N."""
+    """Split what is still to be done into LOGDIR/keys.N.scp; print the range of N."""
     from espnet2_bspmpnet import attempts
 
     jobs = attempts.split_keys(**arguments(options))
@@ -125,9 +125,10 @@ def add_commands(add: Callable) -> None:
     argument("--output", help="file to write it to; by default it is printed")
 
     argument = add(split_keys)
-    argument("--scp", required=True, help="list of all that is to be enhanced")
+    argument("--scp", required=True, help="list of all that is to be done")
     argument("--num", type=positive, required=True, help="jobs")
     argument("--logdir", required=True, help="gets keys.N.scp; has earlier output.N")
+    argument("--recognise", type=boolean, default=False, help="true: speech to text")
 
     argument = add(join_enhanced)
     argument("--scp", required=True, help="list of all that was to be enhanced")

@@ -1,10 +1,13 @@
 """The mini recipe's jobs on a Slurm cluster, and what becomes of a cancelled one."""
 
+import os
 import re
+import signal
 
 import pytest
 import yaml
 
+from tests.networks import save_model
 from tests.processes import wait_until
 from tests.recipes.conftest import CONFIG
 from tests.slurm import running_cluster
@@ -52,3 +55,29 @@ def test_a_cancelled_training_on_two_nodes_is_told_and_resumed(
         "exp/enh_shared_raw/train.log",
     ):
         assert ", Slurm job " in (recipe.folder / log).read_text()
+
+
+@pytest.mark.recipe
+def test_jobs_of_stage_7_that_outlived_run_sh_are_waited_for(recipe, eight_pairs):
+    status, printed = recipe.run("--local_data_opts", eight_pairs, "--stop_stage", "4")
+    assert status == 0, printed
+    save_model(recipe.folder / "exp/enh_tiny_raw")
+    options = ["--stage", "7", *OPTIONS, "--stop_stage", "7"]
+    logdir = recipe.folder / "exp/enh_tiny_raw/enhanced_tt_mini/logdir"
+    with running_cluster() as cluster:
+        recipe.env["SLURM_CONF"] = cluster.environment["SLURM_CONF"]
+        cluster.ask("scontrol", "update", "PartitionName=normal", "State=DOWN")
+        lost = recipe.start(*options)
+        wait_until((logdir / "slurm/enh_inference.job").exists, 100)
+        os.killpg(lost.pid, signal.SIGKILL)
+        lost.communicate()
+        status, printed = recipe.run(*options, "--inference_args", "--segment_size 1")
+        assert status == 2
+        assert "of other options, still writes to exp/enh_tiny_raw/enh" in printed
+        again = recipe.start(*options)
+        wait_until(lambda: "waiting for it" in again.stdout.readline(), 100)
+        cluster.ask("scontrol", "update", "PartitionName=normal", "State=UP")
+        printed, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, printed
+    assert len(list(logdir.glob("keys.*.scp"))) == 2
+    assert len(recipe.lines("exp/enh_tiny_raw/enhanced_tt_mini/spk1.scp")) == 8
