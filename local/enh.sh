@@ -88,7 +88,7 @@ lang= # language of the corpus for the model card, e.g. en
 . "${root}/local/stages.sh"
 . ./path.sh
 . ./cmd.sh
-required=(train_set valid_set test_sets)
+required=(train_set valid_set test_sets dumpdir expdir python)
 [[ -n ${download_model} ]] || required+=(enh_config)
 for name in "${required[@]}"; do
     [[ -n ${!name} ]] || fail "--${name} is required"
@@ -126,6 +126,7 @@ train_config=${enh_exp}/train.yaml # the config with all that it inherits
 inference_asr_tag=${inference_asr_tag:-$(default_asr_tag)}
 packed=${enh_exp}/${enh_exp##*/}_${inference_model%.*}.zip
 for name in local_data_opts enh_args inference_{,asr_}args init_param {train,cuda,decode}_cmd; do
+    words "${!name}" &>/dev/null || fail "--${name} ${!name}: a quote in it is not closed"
     mapfile -t "${name}_words" < <(words "${!name}")
 done
 

@@ -52,6 +52,15 @@ def test_scripts_pass_shellcheck(repository):
         (["--spk_num", "2"], "--spk_num 2: only 1 is supported"),
         (["--enh_config", "conf/none.yaml"], "conf/none.yaml is missing"),
         (["--train_set", ""], "--train_set is required"),
+        (["--python="], "--python is required"),
+        (
+            ["--enh_args", "--a b' c"],
+            "--enh_args --a b' c: a quote in it is not closed",
+        ),
+        (
+            ["--local_data_opts", '"'],
+            '--local_data_opts ": a quote in it is not closed',
+        ),
     ],
 )
 def test_a_wrong_option_stops_before_the_first_stage(recipe, options, message):
