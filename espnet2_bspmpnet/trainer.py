@@ -21,6 +21,7 @@ from espnet2.train.trainer import Trainer
 from espnet2_bspmpnet.atomic import replacing
 from espnet2_bspmpnet.augmentation import augmenting
 from espnet2_bspmpnet.checkpoints import read_checkpoint
+from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.feature_cache import caching_features
 from espnet2_bspmpnet.fine_tuning import find_network, scaling_ssl, trainable_table
 from espnet2_bspmpnet.progress import Progress
@@ -96,15 +97,26 @@ class ResumableTrainer(Trainer):
 
     @classmethod
     def train_one_epoch(cls, *, model, iterator, reporter, options, **rest) -> bool:
-        """Train one epoch, telling its progress."""
+        """Train one epoch, telling its progress.
+
+        Raises:
+            UserError: no step had finite gradients, of which ESPnet would only warn.
+        """
         with mixed_precision_on_cpu(model, options):
-            return super().train_one_epoch(
+            nothing_learnt = super().train_one_epoch(
                 model=model,
                 iterator=cls.progress.training(iterator, reporter),
                 reporter=reporter,
                 options=options,
                 **rest,
             )
+        if nothing_learnt:
+            raise UserError(
+                f"the gradients of epoch {reporter.epoch} were infinite or NaN in all of "
+                "its steps; lower optim_conf's lr, or look for strange audio. What was "
+                "saved after the epoch before is kept"
+            )
+        return nothing_learnt
 
     @classmethod
     def validate_one_epoch(cls, *, model, iterator, reporter, options, **rest) -> None:

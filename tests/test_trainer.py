@@ -168,6 +168,20 @@ def test_undefined_pesq_of_the_first_epoch_is_not_the_best(
     assert os.readlink(output_dir / "valid.pesq.best.pth") == "2epoch.pth"
 
 
+def test_a_training_that_learns_nothing_any_more_fails_and_keeps_what_it_had(
+    pairs, trained, tmp_path, monkeypatch
+):
+    output_dir = tmp_path / "enh_infinite"
+    shutil.copytree(trained, output_dir, symlinks=True)
+    infinite = torch.tensor(float("inf"))
+    monkeypatch.setattr(
+        torch.nn.utils, "clip_grad_norm_", lambda *given, **more: infinite
+    )
+    with pytest.raises(SystemExit, match="gradients of epoch 4 were infinite or NaN"):
+        train(arguments(pairs, output_dir, max_epoch=5))
+    assert len(pesq_of(output_dir)) == 3
+
+
 def test_the_ssl_part_is_trained_at_its_own_learning_rate(trained):
     stats = read_checkpoint(trained / "checkpoint.pth")["reporter"]["stats"][3]
     assert stats["train"]["optim0_lr1"] == 0.5 * stats["train"]["optim0_lr0"]
