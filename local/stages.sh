@@ -67,31 +67,36 @@ begin_or_go_on() { # DIR KEY: empty DIR, unless what an attempt with this KEY ha
     mkdir -p "$1"
     echo "$2" >"$1/.begun"
 }
-# split_jobs LIST LOGDIR NAME OPTION...: numbers of the jobs NAME that do what is missing.
-split_jobs() {
-    local numbers=$2/.$3.jobs
+# infer MODULE INPUT AUDIO.scp LOGDIR OPTION...: run MODULE in jobs on what is missing.
+infer() {
+    local name=${1##*.} module=$1 input=$2 audio=$3 logdir=$4 recognise=false numbers jobs
+    local command=("${decode_cmd_words[@]}" --gpu 0)
+    shift 4
+    [[ ${gpu_inference} == false ]] || command=("${cuda_cmd_words[@]}" --gpu 1)
+    [[ ${name} != asr_inference ]] || recognise=true
+    numbers=${logdir}/.${name}.jobs
     # Jobs that outlived an earlier run.sh are waited for by the same command.
     if [[ ${command[0]} != bspmpnet-slurm || ! -f ${numbers} ]] ||
-        ! outlived "$2/slurm/$3.job"; then
-        mkdir -p "$2"
-        bspmpnet split_keys --scp "$1" --num "${inference_nj}" --logdir "$2" "${@:4}" \
-            >"${numbers}.new" || return
+        ! outlived "${logdir}/slurm/${name}.job"; then
+        mkdir -p "${logdir}"
+        bspmpnet split_keys --scp "${audio}" --num "${inference_nj}" --logdir "${logdir}" \
+            --recognise "${recognise}" >"${numbers}.new" || return
         mv "${numbers}.new" "${numbers}"
     fi
-    cat "${numbers}"
+    jobs=$(<"${numbers}")
+    [[ -z ${jobs} ]] || "${command[@]}" "JOB=${jobs}" "${logdir}/${name}.JOB.log" \
+        "${python}" -m "${module}" "$@" \
+        --data_path_and_name_and_type "${audio},${input},sound" \
+        --key_file "${logdir}/keys.JOB.scp" --output_dir "${logdir}/output.JOB"
 }
 # enhance CONTENT DATA DIR OPTION...: enhance what an earlier attempt with the same CONTENT
 # and OPTIONs has not.
 enhance() {
-    local key="$*" data=$2 dir=$3 jobs command=("${decode_cmd_words[@]}" --gpu 0)
+    local key="$*" data=$2 dir=$3
     shift 3
     begin_or_go_on "${dir}" "${key}"
-    [[ ${gpu_inference} == false ]] || command=("${cuda_cmd_words[@]}" --gpu 1)
-    jobs=$(split_jobs "${data}/wav.scp" "${dir}/logdir" enh_inference)
-    [[ -z ${jobs} ]] || "${command[@]}" "JOB=${jobs}" "${dir}/logdir/enh_inference.JOB.log" \
-        "${python}" -m espnet2_bspmpnet.bin.enh_inference "$@" --fs "${fs}" --resume true \
-        --data_path_and_name_and_type "${data}/wav.scp,speech_mix,sound" \
-        --key_file "${dir}/logdir/keys.JOB.scp" --output_dir "${dir}/logdir/output.JOB"
+    infer espnet2_bspmpnet.bin.enh_inference speech_mix "${data}/wav.scp" "${dir}/logdir" \
+        "$@" --fs "${fs}" --resume true
     bspmpnet join_enhanced --scp "${data}/wav.scp" --logdir "${dir}/logdir" \
         --output_dir "${dir}"
     rm "${dir}/.begun" # what is finished and to be redone begins anew
@@ -186,15 +191,10 @@ recognise() { # TEXT NAME AUDIO.scp DIR
 }
 # recognise_in_jobs CONTENT AUDIO.scp LOGDIR OPTION...: what an earlier attempt has not.
 recognise_in_jobs() {
-    local key="$*" audio=$2 logdir=$3 jobs command=("${decode_cmd_words[@]}" --gpu 0)
+    local key="$*" audio=$2 logdir=$3
     shift 3
     begin_or_go_on "${logdir}" "${key}"
-    [[ ${gpu_inference} == false ]] || command=("${cuda_cmd_words[@]}" --gpu 1)
-    jobs=$(split_jobs "${audio}" "${logdir}" asr_inference --recognise true)
-    [[ -z ${jobs} ]] || "${command[@]}" "JOB=${jobs}" "${logdir}/asr_inference.JOB.log" \
-        "${python}" -m espnet2.bin.asr_inference "$@" \
-        --data_path_and_name_and_type "${audio},speech,sound" \
-        --key_file "${logdir}/keys.JOB.scp" --output_dir "${logdir}/output.JOB"
+    infer espnet2.bin.asr_inference speech "${audio}" "${logdir}" "$@"
     rm "${logdir}/.begun" # what is finished and to be redone begins anew
 }
 count_errors() { # TEXT NAME AUDIO.scp DIR
