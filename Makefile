@@ -1,5 +1,5 @@
 # make demo    the main job on synthesised speech: train, enhance, score (about 10 minutes)
-# make test    the tests
+# make test    style, which wing may import which, and the tests
 # make install what both need, into .venv; they do it by themselves
 # make lock    renew constraints/lock.txt
 # make clean   remove .venv and caches; data, dumps and experiments of recipes stay
@@ -24,6 +24,9 @@ demo: install
 	  echo "make demo: $$((SECONDS / 60)) min $$((SECONDS % 60)) s"
 
 test: install
+	"$(VENV)/bin/ruff" check --quiet
+	"$(VENV)/bin/ruff" format --check --quiet
+	"$(VENV)/bin/lint-imports" --no-cache --no-logo
 	"$(VENV)/bin/python" -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 # Without annotations and header, which would carry this machine's package index.

@@ -35,6 +35,8 @@ REQUIREMENTS = [
     "scipy>=1.13",
     # ESPnet's configuration files.
     "pyyaml>=6.0",
+    # The report's page.
+    "jinja2>=3.1",
     # Progress bars.
     "tqdm>=4.64",
     # Reads Kaldi archives that a user's data directory may name.
@@ -73,6 +75,9 @@ EXTRAS = {
     "test": [
         "pytest>=8.0",
         "pytest-xdist>=3.6",
+        # Style, and which wing may import which; both are part of the tests.
+        "ruff>=0.14",
+        "import-linter>=2.5",
         "transformers>=5.20",
         "onnxruntime>=1.18",
     ],
@@ -99,16 +104,20 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["espnet2_bspmpnet", "espnet2_bspmpnet.*"]),
     package_data={
-        "espnet2_bspmpnet": ["_site/*.py", "html_report.html", "slurm_job.sh"]
+        "espnet2_bspmpnet": [
+            "plugin/_site/*.py",
+            "report/page.html",
+            "jobs/slurm_job.sh",
+        ]
     },
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": [
             "bspmpnet=espnet2_bspmpnet.cli:main",
-            "bspmpnet-run=espnet2_bspmpnet.jobs:main",
-            "bspmpnet-slurm=espnet2_bspmpnet.slurm:main",
-            "bspmpnet-python=espnet2_bspmpnet.python_launcher:main",
+            "bspmpnet-run=espnet2_bspmpnet.jobs.local:main",
+            "bspmpnet-slurm=espnet2_bspmpnet.jobs.slurm:main",
+            "bspmpnet-python=espnet2_bspmpnet.plugin.python_launcher:main",
         ]
     },
     classifiers=[

@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 
 from espnet2_bspmpnet.corpora.vctk_noisy import VALIDATION_SPEAKERS
-from espnet2_bspmpnet.parallel import available_cores
+from espnet2_bspmpnet.files.parallel import available_cores
 from tests.miniatures import vctk_noisy
 
 REPOSITORY = Path(__file__).resolve().parents[1]

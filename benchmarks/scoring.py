@@ -26,8 +26,8 @@ from pathlib import Path
 
 import soundfile
 
-from espnet2_bspmpnet.audio import list_audio, read_audio
-from espnet2_bspmpnet.parallel import THREAD_VARIABLES, available_cores
+from espnet2_bspmpnet.data.audio import list_audio, read_audio
+from espnet2_bspmpnet.files.parallel import THREAD_VARIABLES, available_cores
 
 # Our name -> ESPnet's.
 SHARED_METRICS = {

@@ -84,7 +84,7 @@ def write_checkpoint(upstream: str, folder: Path) -> Path:
     import torch
     from s3prl.upstream.wavlm.WavLM import WavLM, WavLMConfig
 
-    from espnet2_bspmpnet.ssl_architectures import architecture
+    from espnet2_bspmpnet.ssl.architectures import architecture
 
     options = architecture(upstream)
     options["conv_feature_layers"] = str(options["conv_feature_layers"])
@@ -121,8 +121,8 @@ def ours(upstream: str, checkpoint: str):
     """The project's frontend: features, model, layers, bytes after the imports."""
     import s3prl.upstream.wavlm.WavLM  # noqa: F401
 
-    from espnet2_bspmpnet.fs_ssl import weighted_sums
-    from espnet2_bspmpnet.ssl_models import SSLModel
+    from espnet2_bspmpnet.network.fs_ssl import weighted_sums
+    from espnet2_bspmpnet.ssl.models import SSLModel
 
     imports = peak_bytes()
     model = SSLModel(upstream, None, checkpoint, "partial").train()

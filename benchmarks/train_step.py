@@ -12,9 +12,9 @@ import time
 
 import torch
 
-from espnet2_bspmpnet.config import read_config
-from espnet2_bspmpnet.losses import BSPMPNetLoss, BSPMPNetSolver
-from espnet2_bspmpnet.separator import BSPMPNetSeparator
+from espnet2_bspmpnet.enh.losses import BSPMPNetLoss, BSPMPNetSolver
+from espnet2_bspmpnet.enh.separator import BSPMPNetSeparator
+from espnet2_bspmpnet.files.configurations import read_config
 
 
 def main() -> None:

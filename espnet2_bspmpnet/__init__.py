@@ -1,21 +1,21 @@
 """BSP-MPNet (arXiv 2503.21571), a speech-enhancement network for ESPnet2.
 
 Importing this package makes ESPnet2 know the separator ``bsp_mpnet`` and its losses
-(see registration.py).  It loads neither torch nor ESPnet: what is needed is imported
+(see plugin/registration.py).  It loads neither torch nor ESPnet: what is needed is imported
 when it is first used.
 """
 
 from importlib import import_module
 
-from espnet2_bspmpnet.registration import register
+from espnet2_bspmpnet.plugin.registration import register
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "BSPMPNet": "bsp_mpnet",
-    "BSPMPNetSeparator": "separator",
+    "BSPMPNet": "network.bsp_mpnet",
+    "BSPMPNetSeparator": "enh.separator",
     "UserError": "errors",
-    "score": "scoring",
+    "score": "scoring.folders",
 }
 __all__ = ["__version__", "register", *_HOME]
 

@@ -27,7 +27,7 @@ TINY = {
 
 def tiny_separator(**changes):
     """Build a small separator, the same weights at every call."""
-    from espnet2_bspmpnet.separator import BSPMPNetSeparator
+    from espnet2_bspmpnet.enh.separator import BSPMPNetSeparator
 
     torch.manual_seed(0)
     return BSPMPNetSeparator(1, **{**TINY, **changes})

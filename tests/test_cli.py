@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet2_bspmpnet.datadir import DataDir, read_scp, write_scp
+from espnet2_bspmpnet.data.datadir import DataDir, read_scp, write_scp
 from tests.processes import completed
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}

@@ -11,7 +11,8 @@ import torch
 import yaml
 
 from espnet2_bspmpnet import cli
-from espnet2_bspmpnet.config import check_config, read_config
+from espnet2_bspmpnet.files.configurations import read_config
+from espnet2_bspmpnet.training.config import check_config
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONF = REPOSITORY / "conf"

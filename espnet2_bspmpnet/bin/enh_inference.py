@@ -7,11 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-from espnet2_bspmpnet.atomic import append_text
-from espnet2_bspmpnet.attempts import TIMES, keep_enhanced
-from espnet2_bspmpnet.audio import read_audio, write_audio
-from espnet2_bspmpnet.datadir import read_scp, write_scp
+from espnet2_bspmpnet.data.audio import read_audio, write_audio
+from espnet2_bspmpnet.data.datadir import read_scp, write_scp
 from espnet2_bspmpnet.errors import UserError, summary
+from espnet2_bspmpnet.files.atomic import append_text
+from espnet2_bspmpnet.inference.attempts import TIMES, keep_enhanced
+from espnet2_bspmpnet.sample_rate import SAMPLE_RATE
 
 
 def main(cmd=None) -> None:
@@ -20,7 +21,7 @@ def main(cmd=None) -> None:
     from espnet2.utils.types import str2bool
 
     parser = enh_inference.get_parser()
-    parser.set_defaults(fs=16000)
+    parser.set_defaults(fs=SAMPLE_RATE)
     parser.add_argument(
         "--resume",
         type=str2bool,
@@ -154,7 +155,7 @@ def check_model(path: str) -> None:
     """
     import torch
 
-    from espnet2_bspmpnet.checkpoints import DAMAGE, damage_reason
+    from espnet2_bspmpnet.files.checkpoints import DAMAGE, damage_reason
 
     try:
         torch.load(path, map_location="cpu", mmap=True, weights_only=True)
@@ -189,7 +190,7 @@ class Stopwatch:
 def whole_file_writer(base: type, stopwatch: Stopwatch) -> type:
     """ESPnet's writer, but no file is half-written or clipped, and all are timed.
 
-    What it has done is on its lists at once, as attempts.py needs it.
+    What it has done is on its lists at once, as inference/attempts.py needs it.
     """
 
     class WholeFileWriter(base):

@@ -2,14 +2,14 @@
 
 import sys
 
-from espnet2_bspmpnet.config import parse_training
 from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.training.config import parse_training
 
 
 def main(cmd=None) -> None:
     """Train, or collect statistics, as ``espnet2.bin.enh_train`` does.
 
-    The file of --config may have a ``base:``, see config.py.
+    The file of --config may have a ``base:``, see files/configurations.py.
     """
     from espnet2.tasks.enh import EnhancementTask
 

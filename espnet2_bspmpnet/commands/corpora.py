@@ -16,9 +16,9 @@ from espnet2_bspmpnet.commands.options import (
 
 def mini_corpus(options: argparse.Namespace) -> None:
     """Synthesise the embedded corpus and its data directories."""
-    from espnet2_bspmpnet.corpora import mini
+    from espnet2_bspmpnet.corpora.mini import corpus
 
-    mini.prepare(**arguments(options))
+    corpus.prepare(**arguments(options))
 
 
 def pairs_corpus(options: argparse.Namespace) -> None:
@@ -51,16 +51,16 @@ def vctk_noisy(options: argparse.Namespace) -> None:
 
 def whamr_generate(options: argparse.Namespace) -> None:
     """Generate WHAMR! from WSJ0 and the WHAM! noise, which is downloaded if need be."""
-    from espnet2_bspmpnet.corpora import whamr_mixing
+    from espnet2_bspmpnet.corpora.whamr import mixing
 
-    whamr_mixing.generate(**_with_counts(arguments(options)))
+    mixing.generate(**_with_counts(arguments(options)))
 
 
 def whamr(options: argparse.Namespace) -> None:
     """Make data directories from a generated WHAMR!, and check it."""
-    from espnet2_bspmpnet.corpora import whamr
+    from espnet2_bspmpnet.corpora.whamr import datasets
 
-    whamr.prepare(**_with_counts(arguments(options)))
+    datasets.prepare(**_with_counts(arguments(options)))
 
 
 def _with_counts(arguments: dict) -> dict:

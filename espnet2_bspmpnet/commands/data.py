@@ -16,7 +16,7 @@ from espnet2_bspmpnet.commands.options import (
 
 def check_data(options: argparse.Namespace) -> None:
     """Make sure that data directories are complete and their audio fits together."""
-    from espnet2_bspmpnet.datadir import DataDir, check_pairs
+    from espnet2_bspmpnet.data.datadir import DataDir, check_pairs
 
     for path in options.directories:
         datadir = DataDir.read(path, options.need_reference)
@@ -26,45 +26,45 @@ def check_data(options: argparse.Namespace) -> None:
 
 def speed_perturb(options: argparse.Namespace) -> None:
     """Add copies played slower and faster (stage 2)."""
-    from espnet2_bspmpnet import dataprep
+    from espnet2_bspmpnet.data import dataprep
 
     dataprep.speed_perturb(**arguments(options))
 
 
 def format_data(options: argparse.Namespace) -> None:
     """Bring all audio to one rate and format (stage 3)."""
-    from espnet2_bspmpnet import dataprep
+    from espnet2_bspmpnet.data import dataprep
 
     dataprep.format_data(**arguments(options))
 
 
 def filter_data(options: argparse.Namespace) -> None:
     """Drop utterances that are too short or too long (stage 4)."""
-    from espnet2_bspmpnet import dataprep
+    from espnet2_bspmpnet.data import dataprep
 
     dataprep.filter_data(**arguments(options))
 
 
 def collect_stats(options: argparse.Namespace) -> None:
     """Write the shape files that ESPnet trains with (stage 5)."""
-    from espnet2_bspmpnet import dataprep
+    from espnet2_bspmpnet.data import dataprep
 
     dataprep.collect_stats(**arguments(options))
 
 
 def check_config(options: argparse.Namespace) -> None:
     """Check a training config before hours are spent on it."""
-    from espnet2_bspmpnet import config
+    from espnet2_bspmpnet.training import config
 
     config.check_config(options.file)
 
 
 def show_config(options: argparse.Namespace) -> None:
     """Show a training config with all that it inherits, as stock ESPnet reads it."""
-    from espnet2_bspmpnet import config
-    from espnet2_bspmpnet.atomic import write_text
+    from espnet2_bspmpnet.files.atomic import write_text
+    from espnet2_bspmpnet.files.configurations import dump_config, read_config
 
-    text = config.dump_config(config.read_config(options.file))
+    text = dump_config(read_config(options.file))
     if options.output is None:
         print(text, end="")
     else:
@@ -73,7 +73,7 @@ def show_config(options: argparse.Namespace) -> None:
 
 def split_keys(options: argparse.Namespace) -> None:
     """Split what is still to be done into LOGDIR/keys.N.scp; print the range of N."""
-    from espnet2_bspmpnet import attempts
+    from espnet2_bspmpnet.inference import attempts
 
     jobs = attempts.split_keys(**arguments(options))
     if jobs:
@@ -82,7 +82,7 @@ def split_keys(options: argparse.Namespace) -> None:
 
 def join_enhanced(options: argparse.Namespace) -> None:
     """Join the lists in LOGDIR/output.N and make sure that nothing is missing."""
-    from espnet2_bspmpnet import attempts
+    from espnet2_bspmpnet.inference import attempts
 
     attempts.join_enhanced(**arguments(options))
 

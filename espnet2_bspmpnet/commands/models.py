@@ -11,23 +11,23 @@ from espnet2_bspmpnet.commands.options import (
 
 def upload_model(options: argparse.Namespace) -> None:
     """Upload a packed model and its card to the Hugging Face hub (stage 13)."""
-    from espnet2_bspmpnet import sharing
+    from espnet2_bspmpnet.sharing import hub
 
     values = arguments(options)
     dry_run, private = values.pop("dry_run"), values.pop("private")
-    for path in sharing.prepare_upload(**values):
+    for path in hub.prepare_upload(**values):
         print(f"  {path}")
     if dry_run:
         print(f"{options.folder}: this would be uploaded to {options.repo}")
     else:
-        print(sharing.upload(options.folder, options.repo, private))
+        print(hub.upload(options.folder, options.repo, private))
 
 
 def download_model(options: argparse.Namespace) -> None:
     """Bring a shared model into an experiment's folder; print the model file's name."""
-    from espnet2_bspmpnet import sharing
+    from espnet2_bspmpnet.sharing import hub
 
-    print(sharing.download_model(**arguments(options)).model.name)
+    print(hub.download_model(**arguments(options)).model.name)
 
 
 def add_commands(add: Callable) -> None:

@@ -4,7 +4,7 @@ import argparse
 import re
 from collections.abc import Callable
 
-from espnet2_bspmpnet.parallel import available_cores
+from espnet2_bspmpnet.files.parallel import available_cores
 
 
 def sampling_rate(text: str) -> int:

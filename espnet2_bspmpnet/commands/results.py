@@ -17,7 +17,7 @@ from espnet2_bspmpnet.errors import UserError
 
 def score(options: argparse.Namespace) -> None:
     """Score speech; write utterances.tsv, summary.json and RESULTS.md, and print it."""
-    from espnet2_bspmpnet import scoring
+    from espnet2_bspmpnet.scoring import folders
 
     names = [name for name, _ in options.inf]
     if len(set(names)) != len(names) or (len(names) > 1 and "" in names):
@@ -29,18 +29,19 @@ def score(options: argparse.Namespace) -> None:
         ((_, values["inf"]),) = options.inf
     else:
         values["inf"] = dict(options.inf)
-    scoring.score(**values)
+    folders.score(**values)
     if options.part is None:
         print(Path(options.output, "RESULTS.md").read_text(encoding="utf-8"), end="")
 
 
 def check_recogniser(options: argparse.Namespace) -> None:
     """Fetch a recogniser, and make sure that it is for this rate (stage 9)."""
-    from espnet2_bspmpnet import recognition, sharing
+    from espnet2_bspmpnet.measures import recognition
+    from espnet2_bspmpnet.sharing import hub
 
     config = Path(options.model, "config.yaml")
     if not Path(options.model).is_dir():
-        config = sharing.fetch(options.model).get("asr_train_config")
+        config = hub.fetch(options.model).get("asr_train_config")
     if config is None:
         raise UserError(f"{options.model}: is no recogniser; name another model")
     recognition.check_recogniser(config, options.fs)
@@ -48,24 +49,25 @@ def check_recogniser(options: argparse.Namespace) -> None:
 
 def score_text(options: argparse.Namespace) -> None:
     """Word and character error rates of recognised speech (stage 10)."""
-    from espnet2_bspmpnet import recognition
+    from espnet2_bspmpnet.measures import recognition
 
     print(recognition.score_text(**arguments(options)))
 
 
 def results(options: argparse.Namespace) -> None:
     """Write RESULTS.md from folders of scores and print its tables."""
-    from espnet2_bspmpnet import recognition, report
+    from espnet2_bspmpnet.measures import recognition
+    from espnet2_bspmpnet.scoring import results
 
     rows, error_rates = [], []
     for name, folder in options.rows:
-        rows += report.find_scores(folder, name)
+        rows += results.find_scores(folder, name)
         error_rates += recognition.find_error_rates(folder, name)
     expdir = options.expdir or Path(options.output).resolve().parent
-    tables = report.write_results(
+    tables = results.write_results(
         options.output,
         Path(expdir).name,
-        report.trained_with(expdir),
+        results.trained_with(expdir),
         rows,
         recognition.tables(error_rates),
     )
@@ -74,9 +76,9 @@ def results(options: argparse.Namespace) -> None:
 
 def report(options: argparse.Namespace) -> None:
     """Write one HTML page that shows an experiment: EXP_DIR/report/index.html."""
-    from espnet2_bspmpnet import html_report
+    from espnet2_bspmpnet.report import page
 
-    print(html_report.write_report(**arguments(options)))
+    print(page.write_report(**arguments(options)))
 
 
 def add_commands(add: Callable) -> None:

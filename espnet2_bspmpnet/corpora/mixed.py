@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet2_bspmpnet.atomic import write_text
-from espnet2_bspmpnet.audio import list_audio, read_audio, resample, write_audio
 from espnet2_bspmpnet.corpora import pairs
-from espnet2_bspmpnet.corpora.voices import RATE, active
-from espnet2_bspmpnet.datadir import DataDir
+from espnet2_bspmpnet.corpora.mini.voices import active
+from espnet2_bspmpnet.data.audio import list_audio, read_audio, resample, write_audio
+from espnet2_bspmpnet.data.datadir import DataDir
 from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.files.atomic import write_text
+from espnet2_bspmpnet.sample_rate import SAMPLE_RATE
 
 NOISE_SUFFIX = "_noise"  # of the data directory of a training set's noises
 DB_RANGE = "noise_db_range"  # file in it: the SNRs, as ESPnet's option of that name
@@ -216,7 +217,7 @@ def _mixed(
             audio_dir / side / f"{utterance}.wav" for side in ("noisy", "clean")
         )
         for file, wave in zip(files[utterance], reversed(waves), strict=True):
-            write_audio(file, wave, RATE)
+            write_audio(file, wave, SAMPLE_RATE)
     tables = {
         "utt2noise": {name: made[0] for name, made in plan.items()},
         "utt2snr": {name: f"{made[2]:.2f}" for name, made in plan.items()},
@@ -225,7 +226,7 @@ def _mixed(
 
 
 def _read(path: Path) -> np.ndarray:
-    return resample(*read_audio(path), RATE)
+    return resample(*read_audio(path), SAMPLE_RATE)
 
 
 _read_noise = lru_cache(maxsize=2)(_read)

@@ -6,10 +6,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from espnet2_bspmpnet.atomic import remove
-from espnet2_bspmpnet.audio import list_audio
-from espnet2_bspmpnet.datadir import DataDir, check_pairs, check_same_ids, write_scp
+from espnet2_bspmpnet.data.audio import list_audio
+from espnet2_bspmpnet.data.datadir import (
+    DataDir,
+    check_pairs,
+    check_same_ids,
+    write_scp,
+)
 from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.files.atomic import remove
 
 _FEWEST = 20  # pairs; with fewer, holding some out leaves too little on both sides
 _FEWEST_SPEAKERS = 5

@@ -11,15 +11,16 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet2_bspmpnet import dataprep
-from espnet2_bspmpnet.audio import list_audio
-from espnet2_bspmpnet.datadir import DataDir, check_same_ids, read_scp, write_scp
-from espnet2_bspmpnet.download import RemoteFile, fetch, verify
+from espnet2_bspmpnet.data import dataprep
+from espnet2_bspmpnet.data.audio import list_audio
+from espnet2_bspmpnet.data.datadir import DataDir, check_same_ids, read_scp, write_scp
 from espnet2_bspmpnet.errors import UserError
-from espnet2_bspmpnet.unpacking import unpack
+from espnet2_bspmpnet.files.download import RemoteFile, fetch, verify
+from espnet2_bspmpnet.files.unpacking import unpack
+from espnet2_bspmpnet.sample_rate import SAMPLE_RATE
 
 PAGE = "https://doi.org/10.7488/ds/2117"
-RATES = (48000, 16000)
+RATES = (48000, SAMPLE_RATE)
 VALIDATION_SPEAKERS = ("p226", "p287")
 
 _STORE = "https://datashare.ed.ac.uk/server/api/core/bitstreams"
@@ -121,7 +122,7 @@ def prepare(
     root: str | Path | None = None,
     url: str | None = None,
     check_counts: bool = True,
-    fs: int = 16000,
+    fs: int = SAMPLE_RATE,
     nj: int = 1,
 ) -> None:
     """Make tr_28spk, its parts tr_26spk and cv_2spk, and tt_2spk.

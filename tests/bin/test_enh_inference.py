@@ -14,7 +14,7 @@ from espnet2_bspmpnet.bin.enh_inference import (
     leave_out_unreadable,
     whole_file_writer,
 )
-from espnet2_bspmpnet.datadir import read_scp
+from espnet2_bspmpnet.data.datadir import read_scp
 from espnet2_bspmpnet.errors import UserError
 
 

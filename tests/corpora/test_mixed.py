@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet2_bspmpnet.audio import read_audio, resample
 from espnet2_bspmpnet.corpora import mixed
-from espnet2_bspmpnet.corpora.mini import measure_snr
-from espnet2_bspmpnet.datadir import DataDir, read_scp
+from espnet2_bspmpnet.corpora.mini.corpus import measure_snr
+from espnet2_bspmpnet.data.audio import read_audio, resample
+from espnet2_bspmpnet.data.datadir import DataDir, read_scp
 from espnet2_bspmpnet.errors import UserError
 from tests.speech import speechlike
 

@@ -5,9 +5,9 @@ import logging
 import numpy as np
 import pytest
 
-from espnet2_bspmpnet.audio import write_audio
 from espnet2_bspmpnet.corpora import pairs
-from espnet2_bspmpnet.datadir import DataDir, read_scp, write_scp
+from espnet2_bspmpnet.data.audio import write_audio
+from espnet2_bspmpnet.data.datadir import DataDir, read_scp, write_scp
 from espnet2_bspmpnet.errors import UserError
 
 SETS = {"train_set": "tr", "valid_set": "cv", "test_set": "tt"}

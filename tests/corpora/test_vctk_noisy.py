@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet2_bspmpnet.audio import resample
 from espnet2_bspmpnet.corpora import vctk_noisy
 from espnet2_bspmpnet.corpora.vctk_noisy import prepare
-from espnet2_bspmpnet.datadir import DataDir, read_scp
+from espnet2_bspmpnet.data.audio import resample
+from espnet2_bspmpnet.data.datadir import DataDir, read_scp
 from espnet2_bspmpnet.errors import UserError
 from tests.file_server import serving
 from tests.miniatures.vctk_noisy import names, pack, write

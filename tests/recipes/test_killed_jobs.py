@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet2_bspmpnet.datadir import read_scp
+from espnet2_bspmpnet.data.datadir import read_scp
 from tests.networks import save_model
 from tests.recipes.conftest import data_options
 

@@ -4,7 +4,7 @@ import zipfile
 
 import pytest
 
-from espnet2_bspmpnet.config import read_config
+from espnet2_bspmpnet.files.configurations import read_config
 from tests.miniatures.whamr import COUNTS, write_sources
 from tests.recipe import Recipe
 

@@ -1,0 +1,1 @@
+"""The synthesised corpus of the demo: voices that read sentences, and noises."""

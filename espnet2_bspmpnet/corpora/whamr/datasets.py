@@ -1,0 +1,210 @@
+"""WHAMR! for speech enhancement: a generated tree, as data directories.
+
+Three conditions, all with the anechoic speech of one speaker as the target. It has the
+delay of the reverberant speech's direct sound, so that no measure sees a shift.
+"""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from espnet2_bspmpnet.corpora.whamr.lists import COUNTS, MODES, read_snrs
+from espnet2_bspmpnet.data.datadir import (
+    SHOWN_FILES,
+    DataDir,
+    check_same_ids,
+    write_scp,
+)
+from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.files.parallel import parallel_map
+from espnet2_bspmpnet.sample_rate import SAMPLE_RATE
+
+CONDITIONS = {  # what is heard, besides the target
+    "reverb": "s1_reverb",
+    "noisy": "mix_single_anechoic",
+    "noisy_reverb": "mix_single_reverb",
+}
+_TARGET = "s1_anechoic"
+_TRAINING = ("tr", "cv")  # these are also joined, over all conditions
+
+
+def prepare(
+    whamr_dir: str | Path,
+    data_dir: str | Path,
+    mode: str = "min",
+    conditions: Sequence[str] = tuple(CONDITIONS),
+    counts: Mapping[str, int] = COUNTS,
+    nj: int = 1,
+    wham_noise: str | Path | None = None,
+) -> None:
+    """Write {tr,cv,tt}_<condition> and, of all conditions together, {tr,cv}_all.
+
+    An utterance is called <file>_<condition>, its speaker by WSJ0's three characters.
+
+    Args:
+        whamr_dir: holds wav16k/<mode>/{tr,cv,tt}/{s1_anechoic,...}/.
+        data_dir: for the data directories.
+        mode: "min" or "max".
+        conditions: some of `CONDITIONS`.
+        counts: how many utterances each split must have.
+        nj: number of processes that look into the files.
+        wham_noise: folder of the WHAM! noise, whose lists give utt2snr.
+
+    Raises:
+        UserError: another tree, files missing, damaged or of another rate or length.
+    """
+    unknown = sorted(set(conditions) - set(CONDITIONS))
+    if unknown or not conditions or mode not in MODES:
+        raise UserError(
+            f"conditions {' '.join(conditions)}, mode {mode}: use some of "
+            f"{' '.join(CONDITIONS)}, and {' or '.join(MODES)}"
+        )
+    top = _top(Path(whamr_dir), mode)
+    names = {
+        split: _names(top / split, conditions, count) for split, count in counts.items()
+    }
+    for split in counts:
+        _check_files(top / split, names[split], conditions, nj)
+    snrs = {
+        split: read_snrs(wham_noise, split) if wham_noise is not None else {}
+        for split in counts
+    }
+    for split in counts:
+        utterances = {
+            condition: _utterances(top / split, names[split], condition)
+            for condition in conditions
+        }
+        for condition in conditions:
+            target = Path(data_dir) / f"{split}_{condition}"
+            _write(target, utterances[condition], snrs[split])
+        if split in _TRAINING:
+            every = [u for condition in conditions for u in utterances[condition]]
+            _write(Path(data_dir) / f"{split}_all", every, snrs[split])
+        logging.info("%s: %d utterances, all well", top / split, len(names[split]))
+
+
+@dataclass(frozen=True)
+class _Utterance:
+    id: str
+    file: str
+    mixture: Path
+    target: Path
+    has_noise: bool
+
+
+def _top(whamr_dir: Path, mode: str) -> Path:
+    top = whamr_dir.absolute() / "wav16k" / mode
+    if top.is_dir():
+        return top
+    if not whamr_dir.is_dir():
+        raise UserError(f"{whamr_dir}: no such folder; correct its path")
+    there = sorted(
+        str(path.relative_to(whamr_dir)) for path in whamr_dir.glob("wav*k/*/")
+    )
+    found = f"found {', '.join(there)}" if there else "found no wav*k/ at all"
+    raise UserError(
+        f"{whamr_dir}: looked for wav16k/{mode} in it, {found}; name the folder that "
+        f"holds wav16k/, or generate 16 kHz {mode} (leave WHAMR empty, set WSJ0)"
+    )
+
+
+def _names(folder: Path, conditions: Sequence[str], count: int) -> list[str]:
+    """List the files' names, which all folders must share."""
+    names: dict[str, set[str]] = {}
+    for signal in (_TARGET, *(CONDITIONS[condition] for condition in conditions)):
+        if not (folder / signal).is_dir():
+            raise UserError(
+                f"{folder / signal}: no such folder; the tree is not whole: generate "
+                "it again, or leave out the conditions that need it (--conditions)"
+            )
+        names[signal] = {
+            entry.name
+            for entry in os.scandir(folder / signal)
+            if entry.name.endswith(".wav") and not entry.name.startswith(".")
+        }
+        check_same_ids(folder / _TARGET, names[_TARGET], folder / signal, names[signal])
+    found = len(names[_TARGET])
+    if found != count:
+        raise UserError(
+            f"{folder}: has {found} utterances in place of {count}; generate the rest, "
+            "or say how many there should be (--num_train, --num_valid, --num_test)"
+        )
+    return sorted(names[_TARGET])
+
+
+def _check_files(
+    folder: Path, names: list[str], conditions: Sequence[str], nj: int
+) -> None:
+    signals = (_TARGET, *(CONDITIONS[condition] for condition in conditions))
+    look = partial(_faults, folder, signals)
+    found = parallel_map(look, names, nj, f"checking {folder.name}")
+    culprits = [fault for faults in found for fault in faults]
+    if culprits:
+        more = len(culprits) - SHOWN_FILES
+        lines = culprits[:SHOWN_FILES] + ([f"and {more} more"] if more > 0 else [])
+        raise UserError(
+            f"{folder}: {len(culprits)} problem(s) in the audio:\n  "
+            + "\n  ".join(lines)
+        )
+
+
+def _faults(folder: Path, signals: Sequence[str], name: str) -> list[str]:
+    from espnet2_bspmpnet.data.audio import audio_info
+
+    faults, lengths = [], {}
+    for signal in signals:
+        path = folder / signal / name
+        try:
+            info = audio_info(path)
+        except UserError as error:
+            faults.append(str(error))
+            continue
+        lengths[signal] = info.frames
+        if info.rate != SAMPLE_RATE:
+            faults.append(
+                f"{path}: has {info.rate} Hz in place of {SAMPLE_RATE}; generate 16 kHz"
+            )
+        if info.channels != 1:
+            faults.append(f"{path}: has {info.channels} channels; generate mono audio")
+    if len(set(lengths.values())) > 1:
+        faults.append(
+            f"{folder / '*' / name}: lengths differ ("
+            + ", ".join(f"{signal} {length}" for signal, length in lengths.items())
+            + "); generate this utterance again"
+        )
+    return faults
+
+
+def _utterances(folder: Path, names: list[str], condition: str) -> list[_Utterance]:
+    signal = CONDITIONS[condition]
+    return [
+        _Utterance(
+            f"{name.removesuffix('.wav')}_{condition}",
+            name,
+            folder / signal / name,
+            folder / _TARGET / name,
+            signal.startswith("mix_"),
+        )
+        for name in names
+    ]
+
+
+def _write(path: Path, utterances: list[_Utterance], snrs: Mapping[str, float]) -> None:
+    known = {
+        utterance.id: f"{snrs[utterance.file]:.2f}"
+        for utterance in utterances
+        if utterance.has_noise and utterance.file in snrs
+    }
+    if known:
+        write_scp(path / "utt2snr", known)
+    else:
+        (path / "utt2snr").unlink(missing_ok=True)
+    DataDir(
+        path,
+        wav={utterance.id: str(utterance.mixture) for utterance in utterances},
+        spk1={utterance.id: str(utterance.target) for utterance in utterances},
+        utt2spk={utterance.id: utterance.file[:3] for utterance in utterances},
+    ).write()

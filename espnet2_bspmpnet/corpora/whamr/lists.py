@@ -1,0 +1,193 @@
+"""The published lists of WHAMR!: who speaks, in which room, how loud, over which noise.
+
+They come from two places: the scripts of WHAMR! (data/mix_2_spk_filenames_*.csv,
+data/reverb_params_*.csv) and the WHAM! noise (metadata/mix_param_meta_*.csv,
+metadata/scaling_*.npz).
+"""
+
+import csv
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from espnet2_bspmpnet.corpora.whamr.rooms import Room
+from espnet2_bspmpnet.data.datadir import check_same_ids
+from espnet2_bspmpnet.errors import UserError
+
+COUNTS = {"tr": 20000, "cv": 5000, "tt": 3000}
+MODES = ("min", "max")
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """One utterance of WHAMR!, as far as its first speaker is concerned.
+
+    Args:
+        name: its file's name, e.g. "01to030v_0.76421_20ga010m_-0.76421.wav".
+        split: "tr", "cv" or "tt".
+        speech: file of the first speaker, e.g. "wsj0/si_tr_s/01t/01to030v.wav".
+        other: file of the second, who is not heard but whose length counts.
+        room: with the first speaker and the left microphone.
+        start: samples of noise before the speech, where the mode is max.
+        wsjmix_gain: factor that the speech had in wsj0-2mix.
+        speech_gain: factor that it gets beyond that.
+        noise_gain: factor that the noise gets.
+        snr: loudness of the speech over that of the noise, in dB.
+    """
+
+    name: str
+    split: str
+    speech: str
+    other: str
+    room: Room
+    start: int
+    wsjmix_gain: float
+    speech_gain: float
+    noise_gain: float
+    snr: float
+
+
+def read_mixtures(
+    lists: str | Path, wham_noise: str | Path, split: str, mode: str
+) -> list[Mixture]:
+    """Read what the lists say of a split, in their order.
+
+    Args:
+        lists: folder of mix_2_spk_filenames_*.csv and reverb_params_*.csv.
+        wham_noise: folder of the WHAM! noise.
+        split: "tr", "cv" or "tt".
+        mode: "min" or "max", which have gains of their own.
+
+    Raises:
+        UserError: a list is missing, damaged or does not fit the others.
+    """
+    metadata = Path(wham_noise) / "metadata"
+    files, spoken = _spoken(lists, split)
+    rooms = Path(lists) / f"reverb_params_{split}.csv"
+    acoustics = _read(rooms, "utterance_id", _ROOM, _SCRIPTS)
+    levels = metadata / f"mix_param_meta_{split}.csv"
+    levelled = _read(levels, "utterance_id", (_START, _SNR), _NOISE)
+    check_same_ids(files, spoken, rooms, acoustics)
+    check_same_ids(files, spoken, levels, levelled)
+    starts = [int(_number(levels, *row, _START)) for row in levelled.items()]
+    gains = _gains(metadata / f"scaling_{split}.npz", mode, levels, starts)
+    mixtures = []
+    for row, (name, level) in enumerate(levelled.items()):
+        said = spoken[name]
+        mixtures.append(
+            Mixture(
+                name,
+                split,
+                said["s1_path"],
+                said["s2_path"],
+                _room(rooms, name, acoustics[name]),
+                starts[row],
+                float(gains["wsjmix"][row, 0]),
+                float(gains["wham_speech"][row]),
+                float(gains["wham_noise"][row]),
+                _number(levels, name, level, _SNR),
+            )
+        )
+    return mixtures
+
+
+def read_recordings(lists: str | Path, split: str) -> set[str]:
+    """Read which files of WSJ0 a split is made of, as in `Mixture`."""
+    _, spoken = _spoken(lists, split)
+    return {row[column] for row in spoken.values() for column in _SPEAKERS}
+
+
+def read_snrs(wham_noise: str | Path, split: str) -> dict[str, float]:
+    """Read the speech's loudness over the noise's, in dB, by file name."""
+    path = Path(wham_noise) / "metadata" / f"mix_param_meta_{split}.csv"
+    rows = _read(path, "utterance_id", (_SNR,), _NOISE)
+    return {name: _number(path, name, row, _SNR) for name, row in rows.items()}
+
+
+_SCRIPTS = "unpack whamr_scripts.tar.gz again and name its data/"
+_NOISE = "unpack wham_noise.zip again and name its wham_noise/"
+_START = "noise_samples_beginning_16k"
+_SNR = "target_speaker1_snr_db"
+_SPEAKERS = ("s1_path", "s2_path")
+_SIZE = ("room_x", "room_y", "room_z")
+_MICROPHONE = ("micL_x", "micL_y", "mic_z")
+_SOURCE = ("s1_x", "s1_y", "s1_z")
+_ROOM = (*_SIZE, *_MICROPHONE, *_SOURCE, "T60")
+
+
+def _read(path: Path, key: str, columns: tuple[str, ...], mend: str) -> dict[str, dict]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such list; {mend}")
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        lacking = {key, *columns} - set(reader.fieldnames or ())
+        if lacking:
+            raise UserError(f"{path}: has no column {sorted(lacking)[0]}; {mend}")
+        rows = {}
+        for row in reader:
+            if None in row.values() or row[key] in rows:
+                raise UserError(
+                    f"{path}:{reader.line_num}: cut short or there twice; {mend}"
+                )
+            rows[row[key]] = row
+    if not rows:
+        raise UserError(f"{path}: is empty; {mend}")
+    return rows
+
+
+def _spoken(lists: str | Path, split: str) -> tuple[Path, dict[str, dict]]:
+    path = Path(lists) / f"mix_2_spk_filenames_{split}.csv"
+    return path, _read(path, "output_filename", _SPEAKERS, _SCRIPTS)
+
+
+def _number(path: Path, name: str, row: Mapping[str, str], column: str) -> float:
+    try:
+        return float(row[column])
+    except ValueError as error:
+        raise UserError(
+            f"{path}: {name}: {column} is {row[column]!r}, not a number; "
+            "take the published list"
+        ) from error
+
+
+def _room(path: Path, name: str, row: Mapping[str, str]) -> Room:
+    size, microphone, source = (
+        tuple(_number(path, name, row, column) for column in columns)
+        for columns in (_SIZE, _MICROPHONE, _SOURCE)
+    )
+    room = Room(size, microphone, source, _number(path, name, row, "T60"))
+    try:
+        room.check()
+    except ValueError as error:
+        raise UserError(f"{path}: {name}: {error}; take the published list") from error
+    return room
+
+
+def _gains(
+    path: Path, mode: str, levels: Path, starts: list[int]
+) -> dict[str, np.ndarray]:
+    """Read the gains of the utterances of `levels`, where speech has these starts."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such list; {_NOISE}")
+    count = len(starts)
+    shapes = {"wsjmix": (count, 2), "wham_speech": (count,), "wham_noise": (count,)}
+    gains = {}
+    try:
+        # The names in it are pickled, and pickles may run programs; they are those of
+        # `levels`, from which the file was made, in the same order. The starts of speech,
+        # which are there in plain numbers, tell another order.
+        with np.load(path, allow_pickle=False) as file:
+            for name, shape in shapes.items():
+                gains[name] = file[f"scaling_{name}_16k_{mode}"]
+                if gains[name].shape != shape:
+                    raise ValueError(f"{name} has {len(gains[name])} rows, not {count}")
+            if file["speech_start_sample_16k"].tolist() != starts:
+                raise ValueError(f"not in the order of {levels.name}")
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path}: damaged or another file ({error}); {_NOISE}"
+        ) from error
+    return gains

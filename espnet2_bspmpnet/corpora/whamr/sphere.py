@@ -1,0 +1,135 @@
+"""Speech files of the LDC: NIST SPHERE, compressed by "shorten" or not, and WAV."""
+
+import io
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from espnet2_bspmpnet.data.audio import audio_info, read_audio
+from espnet2_bspmpnet.errors import UserError
+
+_MAGIC = b"NIST_1A\n"
+
+
+def read_speech(path: str | Path, rate: int) -> np.ndarray:
+    """Read a mono file.
+
+    Args:
+        path: SPHERE, WAV or FLAC.
+        rate: samples per second that it must have.
+
+    Returns:
+        Samples [L] in [-1, 1], float64.
+
+    Raises:
+        UserError: missing, damaged or multichannel file, another rate, or compressed
+            samples and no program that decodes them.
+    """
+    path = Path(path)
+    header = _header(path)
+    if header is None:
+        wave, found = read_audio(path)
+    elif _is_compressed(header):
+        wave, found = _decode(path, header)
+    else:
+        wave, found = read_audio(path)
+        if len(wave) != _number(path, header, "sample_count"):
+            # libsndfile shortens a cut file in silence.
+            raise UserError(f"{path}: the file is truncated; copy it again")
+    if found != rate:
+        raise UserError(
+            f"{path}: has {found} Hz in place of {rate}; take the original recording"
+        )
+    return wave.astype(np.float64)
+
+
+def count_samples(path: str | Path) -> int:
+    """Count the samples of a mono file without decoding it.
+
+    Args:
+        path: SPHERE, WAV or FLAC.
+
+    Raises:
+        UserError: missing or damaged file.
+    """
+    path = Path(path)
+    header = _header(path)
+    if header is None:
+        return audio_info(path).frames
+    return _number(path, header, "sample_count")
+
+
+def check_decodable(path: str | Path) -> None:
+    """Make sure that a file can be decoded here, before hours of work begin.
+
+    Raises:
+        UserError: missing or damaged file, or no program for compressed samples.
+    """
+    path = Path(path)
+    header = _header(path)
+    if header is not None and _is_compressed(header):
+        _command(path)
+
+
+def _header(path: Path) -> dict[str, str] | None:
+    """Read the header, if this is a SPHERE file."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such audio file; correct its path")
+    with path.open("rb") as file:
+        start = file.read(16)
+        if not start.startswith(_MAGIC):
+            return None
+        size = start[len(_MAGIC) :].split(b"\n")[0].strip()
+        text = file.read(int(size)) if size.isdigit() else b""
+    if b"end_head" not in text:
+        raise UserError(f"{path}: damaged SPHERE header; copy the file again")
+    header = {}
+    for line in text.partition(b"end_head")[0].decode("latin-1").splitlines():
+        name, _, value = line.partition(" -")
+        header[name.strip()] = value.partition(" ")[2].strip()
+    return header
+
+
+def _is_compressed(header: dict[str, str]) -> bool:
+    return "shorten" in header.get("sample_coding", "")
+
+
+def _number(path: Path, header: dict[str, str], name: str) -> int:
+    value = header.get(name, "")
+    if not value.isdecimal():
+        raise UserError(f"{path}: no {name} in its SPHERE header; copy the file again")
+    return int(value)
+
+
+def _command(path: Path) -> list[str]:
+    if tool := shutil.which("sph2pipe"):
+        return [tool, "-f", "wav", str(path)]
+    if tool := shutil.which("ffmpeg"):
+        encoding = ["-c:a", "pcm_s16le", "-f", "wav", "-"]
+        return [tool, "-nostdin", "-v", "error", "-i", str(path), *encoding]
+    raise UserError(
+        f"{path}: is compressed (shorten), and neither sph2pipe nor ffmpeg is on PATH "
+        "to decode it; install ffmpeg, or sph2pipe from https://www.ldc.upenn.edu/"
+        "language-resources/tools/sphere-conversion-tools, or convert .wv1 to .wav"
+    )
+
+
+def _decode(path: Path, header: dict[str, str]) -> tuple[np.ndarray, int]:
+    command = _command(path)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
+    try:
+        wave, rate = soundfile.read(io.BytesIO(done.stdout), dtype="float32")
+    except soundfile.LibsndfileError:
+        wave, rate = np.zeros(0), 0
+    expected = _number(path, header, "sample_count")
+    if done.returncode != 0 or wave.shape != (expected,):
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise UserError(
+            f"{path}: {Path(command[0]).name} decodes {len(wave)} of {expected} samples"
+            f"{': ' + said[-1] if said else ''}; copy the file again, or convert it to "
+            ".wav by another program"
+        )
+    return wave, rate

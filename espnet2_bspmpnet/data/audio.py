@@ -1,0 +1,299 @@
+"""Read, write and resample mono audio, with errors that name the file."""
+
+import io
+import logging
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.files.atomic import replacing
+
+SUFFIXES = (".wav", ".flac", ".ogg")
+WRITABLE = {".wav": "WAV", ".flac": "FLAC"}
+PCM_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+
+CUT_WAV = re.compile(r"^data : (\d+) \(should be \d+\)", re.MULTILINE)
+STREAM_LENGTH = 0x7FFF0000  # what programs that write to a pipe put for "unknown"
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file's header says.
+
+    Args:
+        frames: samples per channel.
+        rate: samples per second.
+        channels: number of channels.
+        format: container, e.g. "WAV".
+        subtype: sample format, e.g. "PCM_16".
+    """
+
+    frames: int
+    rate: int
+    channels: int
+    format: str
+    subtype: str
+
+
+def _open(path: str | Path) -> soundfile.SoundFile:
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such audio file; correct its path")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path}: no permission to read it; ask its owner")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: the file is empty (0 bytes); replace or remove it")
+    try:
+        return soundfile.SoundFile(str(path))
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise UserError(
+            f"{path}: cannot be read as audio ({_reason(error)}); "
+            "replace it or convert it to WAV or FLAC"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "error_string", str(error)).strip().rstrip(".")
+
+
+def _truncated(path: str | Path) -> UserError:
+    return UserError(
+        f"{path}: the file is truncated or damaged (its header promises more "
+        "samples than it holds); copy it again or remove it"
+    )
+
+
+def _check_end(path: str | Path, file: soundfile.SoundFile) -> None:
+    # libsndfile shortens a cut WAV in silence, but its log says so.
+    cut = CUT_WAV.search(file.extra_info)
+    if cut and int(cut[1]) < STREAM_LENGTH:
+        raise _truncated(path)
+    if file.frames == 0:
+        return
+    try:
+        file.seek(file.frames - 1)
+        last = file.read(1, dtype="float32")
+        file.seek(0)
+    except soundfile.LibsndfileError as error:
+        raise _truncated(path) from error
+    if len(last) == 0:
+        raise _truncated(path)
+
+
+def audio_info(path: str | Path) -> AudioInfo:
+    """Read a file's header and make sure that its last sample is there.
+
+    Args:
+        path: an audio file.
+
+    Raises:
+        UserError: missing, unreadable or truncated file.
+    """
+    with _open(path) as file:
+        _check_end(path, file)
+        return AudioInfo(
+            file.frames, file.samplerate, file.channels, file.format, file.subtype
+        )
+
+
+def read_audio(path: str | Path) -> tuple[np.ndarray, int]:
+    """Read a mono file as float32 in [-1, 1], with its rate.
+
+    Args:
+        path: an audio file.
+
+    Returns:
+        Samples [L] and samples per second.
+
+    Raises:
+        UserError: missing, unreadable, truncated, empty or multichannel file, or
+            samples that are not finite.
+    """
+    with _open(path) as file:
+        _check_end(path, file)
+        if file.channels != 1:
+            raise UserError(
+                f"{path}: has {file.channels} channels, but mono is needed; "
+                "pick or mix one channel first"
+            )
+        if file.frames == 0:
+            raise UserError(f"{path}: holds no samples; replace or remove it")
+        try:
+            if file.subtype == "PCM_16":  # faster than libsndfile's, and the same
+                wave = file.read(dtype="int16") * np.float32(2.0**-15)
+            else:
+                wave = file.read(dtype="float32")
+        except soundfile.LibsndfileError as error:
+            raise _truncated(path) from error
+        if len(wave) != file.frames:
+            raise _truncated(path)
+        rate = file.samplerate
+    if not np.isfinite(wave).all():
+        raise UserError(f"{path}: holds NaN or infinite samples; make it anew")
+    return wave, rate
+
+
+def _to_full_scale(path: Path, wave: np.ndarray, bits: int) -> np.ndarray:
+    peak = float(max(wave.max(initial=0.0), -wave.min(initial=0.0)))
+    if peak <= 1.0:
+        return wave
+    gain = (1.0 - 2.0 ** (1 - bits)) / peak
+    logging.warning(
+        "%s: peak %.3f is above full scale; scaled by %.4f", path, peak, gain
+    )
+    return wave * gain
+
+
+def _quantise(wave: np.ndarray, bits: int) -> np.ndarray:
+    # Rounded here, because libsndfile rounds down when it converts from float.
+    full = 2 ** (bits - 1)
+    steps = wave * full
+    np.rint(steps, out=steps)
+    np.clip(steps, -full, full - 1, out=steps)
+    if bits == 16:
+        return steps.astype(np.int16)
+    return (steps.astype(np.int64) << (32 - bits)).astype(np.int32)
+
+
+def write_audio(
+    path: str | Path, wave: np.ndarray, rate: int, subtype: str = "PCM_16"
+) -> None:
+    """Write mono audio, whole or not at all, never clipped; keep a file that is the same.
+
+    Args:
+        path: the file to make; .wav or .flac.
+        wave: samples [L]; a peak above 1 is scaled down to full scale with a
+            warning where the sample format cannot hold it.
+        rate: samples per second.
+        subtype: sample format as libsndfile names it, e.g. "PCM_16" or "FLOAT".
+
+    Raises:
+        UserError: unknown suffix or sample format, samples that are not finite, or
+            a place that cannot be written to.
+    """
+    path = Path(path)
+    wave = np.asarray(wave, dtype=np.float64)
+    assert wave.ndim == 1, wave.shape
+    container = WRITABLE.get(path.suffix.lower())
+    if container is None:
+        raise UserError(f"{path}: cannot write this kind of file; use .wav or .flac")
+    if not soundfile.check_format(container, subtype):
+        allowed = ", ".join(soundfile.available_subtypes(container))
+        raise UserError(f"{path}: {container} cannot hold {subtype}; use {allowed}")
+    if not np.isfinite(wave).all():
+        raise UserError(
+            f"{path}: not written, because the signal holds NaN or infinite samples; "
+            "look for the step that made them"
+        )
+    if subtype in PCM_BITS:
+        bits = PCM_BITS[subtype]
+        samples = _quantise(_to_full_scale(path, wave, bits), bits)
+    else:
+        samples = wave.astype(np.float32)
+    # Encoded in memory, because libsndfile does not say when the disk is full.
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, rate, format=container, subtype=subtype)
+    _forget_time(encoded)
+    # Its time goes on telling that this is the same audio.
+    if path.is_file() and path.read_bytes() == encoded.getvalue():
+        return
+    with replacing(path) as temporary:
+        # A view of the buffer, kept by a failed write's error, would crash Python later.
+        temporary.write_bytes(encoded.getvalue())
+
+
+def _forget_time(encoded: io.BytesIO) -> None:
+    """Clear the time that libsndfile writes into float WAVs: same samples, same bytes."""
+    with encoded.getbuffer() as view:
+        peak = bytes(view[:200]).find(b"PEAK")
+        if peak >= 0:
+            view[peak + 12 : peak + 16] = bytes(4)
+
+
+def resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
+    """Resample to round(L * rate_out / rate_in) samples, but never to none.
+
+    Args:
+        wave: samples [L].
+        rate_in: samples per second given.
+        rate_out: samples per second wanted.
+
+    Returns:
+        Samples [L * rate_out / rate_in], float32.
+    """
+    wave = np.asarray(wave, dtype=np.float32)
+    if rate_in == rate_out:
+        return wave
+    import soxr
+
+    length = max(round(len(wave) * rate_out / rate_in), min(len(wave), 1))
+    resampled = soxr.resample(wave, rate_in, rate_out, quality="VHQ")[:length]
+    if len(resampled) < length:
+        resampled = np.pad(resampled, (0, length - len(resampled)))
+    return resampled
+
+
+def list_audio(folder: str | Path) -> dict[str, Path]:
+    """Find the .wav, .flac and .ogg files below a folder, links followed.
+
+    Args:
+        folder: where to look; hidden files and folders are passed over.
+
+    Returns:
+        File names without suffix -> paths, sorted.
+
+    Raises:
+        UserError: no such folder, one that may not be looked into, no audio in it, a
+            name used twice, or one that is no UTF-8.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; correct its path")
+    found: dict[str, Path] = {}
+    for path in sorted(_visible_files(folder)):
+        if path.suffix.lower() not in SUFFIXES:
+            continue
+        if not _is_utf8(path):
+            raise UserError(
+                f"{str(path)!r}: its name is not UTF-8 text, as lists of files are; "
+                "rename it"
+            )
+        if path.stem in found:
+            raise UserError(
+                f"{path}: same name as {found[path.stem]}; names must be unique "
+                "within a folder, so rename one of them"
+            )
+        found[path.stem] = path
+    if not found:
+        raise UserError(
+            f"{folder}: holds no audio files ({', '.join(SUFFIXES)}); "
+            "put some there or correct the path"
+        )
+    return dict(sorted(found.items()))
+
+
+def _visible_files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise UserError(f"{folder}: no permission to look into it; ask its owner")
+    above = (*above, folder.resolve())
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if not path.is_dir():
+            yield path
+        elif path.resolve() not in above:  # a link to where it came from
+            yield from _visible_files(path, above)
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""ESPnet's seam: the separator and its loss."""

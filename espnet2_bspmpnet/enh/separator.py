@@ -1,0 +1,320 @@
+"""BSP-MPNet as an ESPnet2 separator: waveform in, waveform and ``others`` out."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from espnet2.enh.separator.abs_separator import AbsSeparator
+from torch import Tensor, nn
+
+from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.network.bsp_mpnet import BSPMPNet, Estimate, Path
+from espnet2_bspmpnet.network.coarse_encoder import CoarseEncoder
+from espnet2_bspmpnet.network.frames import frame_mask
+from espnet2_bspmpnet.network.fs_ssl import FSSSL, FrameAlignment
+from espnet2_bspmpnet.network.pcs import PCS
+from espnet2_bspmpnet.network.phase import MaskedPhase, ParallelPhase, ResidualPhase
+from espnet2_bspmpnet.network.rema import REMA, MaskGate
+from espnet2_bspmpnet.network.spectrum import Spectrum
+from espnet2_bspmpnet.ssl.models import SSLModel
+
+LEVELS = ("rms", "none")
+PCS_OUTPUTS = ("boosted", "natural")
+PHASE_PATHS = ("mask", "residual", "atan2", "none")
+# -26 dB below full scale: the level of speech in ITU-T P.56 and P.862 material.
+LEVEL_RMS = 10 ** (-26 / 20)
+SILENCE_RMS = 1e-8
+
+
+class SpectralEstimate(NamedTuple):
+    """What the separator leaves in ``others["bsp_mpnet"]`` for the loss.
+
+    Attributes:
+        estimate: magnitude, phase, mask of real frames.
+        lengths: samples of each utterance [B].
+        target: clean waveform [B, L] -> target magnitude and phase, with the window,
+            the level and the PCS of this very estimate.
+        resynthesised: () -> complex spectrum [B, F, T] of the estimate's waveform.
+    """
+
+    estimate: Estimate
+    lengths: Tensor
+    target: Callable[[Tensor], tuple[Tensor, Tensor]]
+    resynthesised: Callable[[], Tensor]
+
+    def spectrum(self) -> Tensor:
+        """Estimated magnitude with the estimated phase, complex [B, F, T]."""
+        return torch.polar(self.estimate.magnitude, self.estimate.phase)
+
+
+class BSPMPNetSeparator(AbsSeparator):
+    """BSP-MPNet (arXiv 2503.21571); goes with ``encoder: same`` and ``decoder: same``.
+
+    The defaults are the paper's.  All options are flat, as ESPnet merges the top level
+    of ``separator_conf`` only.
+
+    Args:
+        input_dim: ESPnet's encoder dimension; 1, as the encoder must be ``same``.
+        n_fft: FFT length in samples, even (Section IV-C).
+        win_length: window length in samples, at most n_fft.
+        hop_length: hop in samples, at most half a window.
+        level: "rms" scales the input to a fixed RMS and undoes it at the output; "none"
+            takes it as it is.
+        pcs_input: the encoders see X^ instead of X' (Eq. 2).
+        pcs_target: mask and loss live in the PCS domain.
+        pcs_output: "boosted" gives the estimate with PCS, at the loudness of the
+            natural one; "natural" without.  Can be changed at inference.
+        coarse_encoder: false is "w/o MP-2DC".
+        coarse_channels: feature maps of the coarse encoder.
+        upstream: SSL architecture, a name in ssl.architectures.ARCHITECTURES.
+        upstream_conf: options that differ from that architecture.
+        checkpoint: file or folder with the SSL model's pretrained weights, "random", or
+            None to download the upstream's released ones (once).
+        finetune: "partial" (PF), "full" or "none" ("w/o PF").
+        layers: the SSL layers to weigh, from 1 (0 is the transformer's input), or None
+            for all; those after the last of them are not built.
+        gradient_checkpointing: compute SSL layers again in the backward pass: less
+            memory, more time.
+        ssl_lr_scale: learning rate of the SSL model relative to that of the rest.
+        save_ssl: false, with ``finetune: none``, keeps the SSL weights out of the
+            model file, which then records the checkpoint that it needs.
+        feature_cache: with ``finetune: none``, folder where training keeps the SSL
+            features of utterances; not together with random crops.
+        fs_ssl: false is "w/o FS-SSL".
+        decoder_dim: d, channels of the REMA decoders.
+        num_blocks: REMA blocks of each decoder.
+        num_heads: attention heads.
+        ffn_expansion: hidden channels of the FFNs as a multiple of d.
+        dropout: probability in the decoders.
+        rema: false is "w/o REMA".
+        mask_gate: false is "w/o Mask Gate": a plain sigmoid.
+        magnitude_path: false is "w/o Mag.": the noisy magnitude is kept.
+        phase_path: "mask" (the paper), "residual", "atan2", or "none" ("w/o Pha.").
+
+    Raises:
+        UserError: for a value that is not allowed, with those that are.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        *,
+        n_fft: int = 512,
+        win_length: int = 400,
+        hop_length: int = 100,
+        level: str = "none",
+        pcs_input: bool = True,
+        pcs_target: bool = True,
+        pcs_output: str = "boosted",
+        coarse_encoder: bool = True,
+        coarse_channels: int = 16,
+        upstream: str = "wavlm_large",
+        upstream_conf: dict | None = None,
+        checkpoint: str | None = None,
+        finetune: str = "partial",
+        layers: list[int] | None = None,
+        gradient_checkpointing: bool = False,
+        ssl_lr_scale: float = 1.0,
+        save_ssl: bool = True,
+        feature_cache: str | None = None,
+        fs_ssl: bool = True,
+        decoder_dim: int = 512,
+        num_blocks: int = 2,
+        num_heads: int = 8,
+        ffn_expansion: int = 4,
+        dropout: float = 0.1,
+        rema: bool = True,
+        mask_gate: bool = True,
+        magnitude_path: bool = True,
+        phase_path: str = "mask",
+    ):
+        super().__init__()
+        if input_dim != 1:
+            raise UserError(
+                "encoder: bsp_mpnet takes the waveform; use 'encoder: same' and"
+                f" 'decoder: same' (the encoder gives {input_dim} channels)"
+            )
+        _check_choice("level", level, LEVELS)
+        _check_choice("pcs_output", pcs_output, PCS_OUTPUTS)
+        _check_choice("phase_path", phase_path, PHASE_PATHS)
+        if not magnitude_path and phase_path == "none":
+            raise UserError(
+                "magnitude_path: false together with phase_path: none leaves nothing"
+                " to estimate; keep one of the paths"
+            )
+        _check_positive(
+            n_fft=n_fft,
+            win_length=win_length,
+            hop_length=hop_length,
+            coarse_channels=coarse_channels,
+            decoder_dim=decoder_dim,
+            num_blocks=num_blocks,
+            num_heads=num_heads,
+            ffn_expansion=ffn_expansion,
+        )
+        if n_fft % 2:
+            raise UserError(f"n_fft: {n_fft} must be even")
+        if win_length > n_fft:
+            raise UserError(f"win_length: {win_length} must be at most n_fft ({n_fft})")
+        if 2 * hop_length > win_length:  # no window would reach some signals' ends
+            raise UserError(
+                f"hop_length: {hop_length} must be at most half of win_length"
+                f" ({win_length})"
+            )
+        if decoder_dim % num_heads:
+            raise UserError(
+                f"num_heads: {num_heads} must divide decoder_dim ({decoder_dim})"
+            )
+        self.level = level
+        self.pcs_output = pcs_output
+
+        spectrum = Spectrum(n_fft, win_length, hop_length)
+        num_bins = spectrum.num_bins
+        ssl = SSLModel(
+            upstream,
+            upstream_conf,
+            checkpoint,
+            finetune,
+            layers,
+            gradient_checkpointing,
+            ssl_lr_scale,
+            save_ssl,
+            feature_cache,
+        )
+
+        def build_path(head: nn.Module) -> Path:
+            return Path(
+                CoarseEncoder(coarse_channels) if coarse_encoder else None,
+                REMA(
+                    ssl.width + num_bins,
+                    decoder_dim,
+                    num_bins,
+                    num_blocks if rema else 0,
+                    num_heads,
+                    ffn_expansion,
+                    dropout,
+                ),
+                head,
+            )
+
+        def build_mask() -> nn.Module:
+            return MaskGate(num_bins) if mask_gate else nn.Sigmoid()
+
+        phase_heads = {
+            "mask": lambda: MaskedPhase(build_mask()),
+            "residual": lambda: ResidualPhase(num_bins),
+            "atan2": lambda: ParallelPhase(num_bins),
+        }
+        paths = {}
+        if magnitude_path:
+            paths["magnitude"] = build_path(build_mask())
+        if phase_path != "none":
+            paths["phase"] = build_path(phase_heads[phase_path]())
+        self.bsp_mpnet = BSPMPNet(
+            spectrum,
+            PCS(num_bins),
+            ssl,
+            FSSSL(
+                ssl.num_layers,
+                ssl.width,
+                FrameAlignment(hop_length, ssl.stride, ssl.receptive_field),
+                tuple(paths),
+                separate=fs_ssl,
+            ),
+            paths.get("magnitude"),
+            paths.get("phase"),
+            pcs_input,
+            pcs_target,
+        )
+
+    @property
+    def num_spk(self) -> int:
+        """One: this is enhancement, not separation of speakers."""
+        return 1
+
+    def forward(
+        self, input: Tensor, ilens: Tensor, additional: dict | None = None
+    ) -> tuple[list[Tensor], Tensor, OrderedDict]:
+        """Enhance a batch.
+
+        Args:
+            input: noisy waveforms at 16 kHz [B, L].
+            ilens: samples of each [B].
+            additional: unused; ESPnet passes it to every separator.
+
+        Returns:
+            the enhanced waveform [B, L] in a list of one, ``ilens``, and ``others`` with
+            a :class:`SpectralEstimate` under "bsp_mpnet".
+
+        Raises:
+            UserError: for several channels or a signal without samples.
+        """
+        _check_input(input, ilens)
+        ilens = ilens.to(input.device)  # ESPnet's chunk iterator leaves them on the CPU
+        real = frame_mask(ilens, input.size(1))
+        wave = input.float() * real
+        gain = self._level_gain(wave, ilens)
+        estimate = self.bsp_mpnet(wave * gain, ilens)
+        enhanced = self._synthesise(estimate, ilens) / gain
+
+        def target(clean: Tensor) -> tuple[Tensor, Tensor]:
+            return self.bsp_mpnet.target(clean[:, : input.size(1)] * real * gain)
+
+        def resynthesised() -> Tensor:
+            boosted = self.bsp_mpnet.pcs_target
+            own = self.bsp_mpnet.waveform(estimate, ilens, boosted=boosted)
+            # Its own spectrum, compressed once: PCS is in the estimate already.
+            return torch.polar(*self.bsp_mpnet.spectrum(own))
+
+        enhanced = nn.functional.pad(enhanced, (0, input.size(1) - enhanced.size(1)))
+        others = OrderedDict(
+            bsp_mpnet=SpectralEstimate(estimate, ilens, target, resynthesised)
+        )
+        return [enhanced.to(input.dtype)], ilens, others
+
+    def _level_gain(self, wave: Tensor, lengths: Tensor) -> Tensor:
+        """Gain [B, 1] that brings each waveform to the RMS the network works at."""
+        if self.level == "none":
+            return wave.new_ones(len(wave), 1)
+        rms = _rms(wave, lengths)
+        return torch.where(rms > SILENCE_RMS, LEVEL_RMS / rms, 1.0)
+
+    def _synthesise(self, estimate: Estimate, lengths: Tensor) -> Tensor:
+        natural = self.bsp_mpnet.waveform(estimate, lengths, boosted=False)
+        if self.pcs_output == "natural":
+            return natural
+        boosted = self.bsp_mpnet.waveform(estimate, lengths, boosted=True)
+        # PCS makes a signal some 7 dB louder; the listener's level is not ours to change.
+        return boosted * (_rms(natural, lengths) / _rms(boosted, lengths))
+
+
+def _rms(wave: Tensor, lengths: Tensor) -> Tensor:
+    """Root mean square [B, 1] of waveforms that are zero beyond their lengths.
+
+    That of silence is SILENCE_RMS: the square root has no finite gradient at 0.
+    """
+    # In double precision, so that the last bit does not depend on the padding.
+    energy = wave.double().square().sum(1) / lengths
+    return energy.clamp(min=SILENCE_RMS**2).sqrt().to(wave.dtype).unsqueeze(1)
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UserError(f"{name}: {value!r} is not one of {', '.join(allowed)}")
+
+
+def _check_positive(**numbers: int) -> None:
+    for name, value in numbers.items():
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"{name}: {value!r} must be a whole number of 1 or more")
+
+
+def _check_input(wave: Tensor, lengths: Tensor) -> None:
+    if wave.dim() != 2:
+        raise UserError(
+            f"bsp_mpnet enhances one channel: expected [batch, samples], got a tensor"
+            f" of shape {tuple(wave.shape)}; pick or mix the channels first"
+        )
+    if int(lengths.min()) < 1:
+        raise UserError("a signal without samples cannot be enhanced; remove it")

@@ -1,0 +1,1 @@
+"""Files written whole, worker processes, downloads, archives, checkpoints."""

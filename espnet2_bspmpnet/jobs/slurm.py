@@ -1,0 +1,343 @@
+"""`bspmpnet-slurm`: N jobs as a Slurm array, called like Kaldi's slurm.pl.
+
+It calls sbatch and srun themselves, not submitit: logs are plain files as in Kaldi's
+recipes, requeueing is Slurm's own, and nothing is pickled to a shared disk.
+"""
+
+import os
+import re
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.files.atomic import write_text
+from espnet2_bspmpnet.jobs import command as job_command
+from espnet2_bspmpnet.jobs.command import (
+    CONVERTERS,
+    Job,
+    Options,
+    at_least,
+    echo_lines,
+)
+from espnet2_bspmpnet.jobs.queue import STATES_OF_THE_END, Slurm, unfinished
+
+USAGE = """\
+usage: bspmpnet-slurm [options] [JOB=1:N] LOG COMMAND [ARGUMENT ...]
+
+Runs COMMAND as a Slurm job, or N times as a job array with JOB in LOG, COMMAND and its
+arguments replaced by 1 ... N, and waits for the end. Exit status 1 if a job failed.
+Ctrl-C cancels the jobs. If this command alone is killed, its jobs go on, and the same
+command again waits for them. A job goes back to the queue when its time limit is near, or
+when Slurm preempts it, and COMMAND is started again: it must resume its work.
+
+  --num_threads N    CPUs of each job, on each node; sets OMP_NUM_THREADS
+  --gpu N            GPUs of each job, on each node
+  --mem X            memory of each job, on each node, e.g. 32G
+  --time T           time limit in Slurm's notation, e.g. 2-0 for two days
+  --partition P      --account, --qos, --constraint likewise: as sbatch's
+  --num_nodes M      nodes of each job; runs COMMAND once on each by srun, with MASTER_ADDR
+                     in it replaced by the first node's address, and a free port there in
+                     the environment's MASTER_PORT
+  --max_jobs_run N   at most N jobs of the array at a time (default: as Slurm pleases)
+  --max_requeues N   give a job up that came back from the queue more often (100)
+  --sbatch_args "A"  further arguments of sbatch, which win
+  --echo REGEX       print the log's lines that match as they come, or of each what the
+                     first group matches
+"""
+POLL_SECONDS = 0.2  # between looks at logs and status files
+ASK_SECONDS = (1.0, 15.0)  # between questions to Slurm: at first, and after a while
+STATUS_SECONDS = 30.0  # until what one node wrote is seen by another
+WARNING_SECONDS = 120  # before the time limit: time to end the command
+# Its own status comes later than Slurm's word where the disk is slow.
+MAY_HAVE_WRITTEN = {"COMPLETED", "FAILED", None}
+USUAL_REASONS = {"None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit"}
+AS_SBATCH = ("mem", "time", "partition", "account", "qos", "constraint")
+
+
+@dataclass
+class SlurmOptions(Options):
+    """What the command line asked for; the fields that are text are sbatch's.
+
+    Args:
+        num_nodes: nodes of each job.
+        max_requeues: how often a job may come back from the queue.
+        sbatch_args: further arguments of sbatch.
+    """
+
+    mem: str | None = None
+    time: str | None = None
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    num_nodes: int = 1
+    max_requeues: int = 100
+    sbatch_args: list[str] = field(default_factory=list)
+
+    @property
+    def prefix(self) -> Path:
+        """The path of the files beside the log, less their endings."""
+        folder, name = Path.cwd() / Path(self.log).parent, Path(self.log).stem
+        if self.array is not None:
+            while self.array in str(folder.relative_to(Path.cwd().anchor)):
+                folder = folder.parent
+            name = re.sub(rf"[._-]?{self.array}", "", name)
+        return folder / "slurm" / (name or "jobs")
+
+
+def parse(arguments: Sequence[str]) -> SlurmOptions:
+    """Read the command line.
+
+    Args:
+        arguments: without the program's name.
+
+    Raises:
+        UsageError: naming the word that cannot be understood.
+    """
+    converters = {
+        **CONVERTERS,
+        **dict.fromkeys(AS_SBATCH, str),
+        "num_nodes": at_least(1),
+        "max_requeues": at_least(0),
+        "sbatch_args": shlex.split,
+    }
+    return job_command.parse(arguments, SlurmOptions, converters)
+
+
+def batch_script(options: SlurmOptions) -> str:
+    """Return what each job of the array runs: its particulars, then slurm_job.sh."""
+    values = {
+        "array": options.array or "",
+        "status_prefix": str(options.prefix),
+        "max_requeues": options.max_requeues,
+        "num_nodes": options.num_nodes,
+        "num_threads": options.num_threads or 1,
+    }
+    lines = ["#!/usr/bin/env bash", f"# sbatch {shlex.join(sbatch_options(options))}"]
+    lines += [f"{name}={shlex.quote(str(value))}" for name, value in values.items()]
+    lines += ["command=(", *(f"    {shlex.quote(w)}" for w in options.command), ")"]
+    body = Path(__file__).with_name("slurm_job.sh").read_text(encoding="utf-8")
+    return "\n".join(lines) + "\n" + body
+
+
+def sbatch_options(options: SlurmOptions) -> list[str]:
+    """Return sbatch's options for these jobs; those that are asked for come last."""
+    # %a is Slurm's word for the number, and %% for a percent sign.
+    folder, log = (str(path).replace("%", "%%") for path in (Path.cwd(), options.log))
+    if options.array is not None:
+        log = log.replace(options.array, "%a")
+    warning = min(WARNING_SECONDS, (_seconds(options.time) or 3600) // 4)
+    words = ["--requeue", "--open-mode=append", f"--signal=B:USR1@{warning}"]
+    words += ["--export=ALL", f"--chdir={Path.cwd()}", f"--output={folder}/{log}"]
+    if log.startswith("/"):
+        words[-1] = f"--output={log}"
+    words += [f"--job-name={options.prefix.name}"]
+    words += [f"--nodes={options.num_nodes}", "--ntasks-per-node=1"]
+    if options.array is not None:
+        first, last = options.numbers[0], options.numbers[-1]
+        most = f"%{options.max_jobs_run}" if options.max_jobs_run else ""
+        words.append(f"--array={first}-{last}{most}")
+    if options.num_threads:
+        words.append(f"--cpus-per-task={options.num_threads}")
+    if options.gpu:
+        words.append(f"--gres=gpu:{options.gpu}")
+    for name in AS_SBATCH:
+        if (value := getattr(options, name)) is not None:
+            words.append(f"--{name}={value}")
+    return words + options.sbatch_args
+
+
+def _seconds(limit: str | None) -> int | None:
+    """Read a time limit as sbatch does; None where it is none, or not understood."""
+    days, dash, clock = (limit or "").rpartition("-")
+    parts = clock.split(":")
+    if not all(part.isdecimal() for part in [*parts, days or "0"]) or len(parts) > 3:
+        return None
+    units = (3600, 60, 1) if dash or len(parts) == 3 else (60, 1)
+    clock_seconds = sum(int(part) * unit for part, unit in zip(parts, units))
+    return int(days or 0) * 86400 + clock_seconds
+
+
+def run(options: SlurmOptions) -> list[Job]:
+    """Run all jobs to their end, or until a signal asks to stop.
+
+    Args:
+        options: see `parse`.
+
+    Returns:
+        The jobs, each with its status.
+
+    Raises:
+        UserError: Slurm is not there, or does not take the jobs; or a file cannot be
+            written.
+        OSError: a log cannot be written.
+        SystemExit: SIGINT or SIGTERM came, and the jobs were cancelled; or SIGHUP, and
+            they go on.
+    """
+    received: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: received.append(number))
+    threads = (
+        {"OMP_NUM_THREADS": str(options.num_threads)} if options.num_threads else {}
+    )
+    slurm = Slurm(**threads)
+    jobs = [Job(n, Path(options.fill(options.log, n))) for n in options.numbers]
+    job_id = _of_an_earlier_call(slurm, options) or _submit(slurm, options, jobs)
+    watch = _Watch(slurm, options, job_id, jobs)
+    while not received and watch.look():
+        time.sleep(POLL_SECONDS)
+    if received and received[0] != signal.SIGHUP:
+        slurm.cancel(job_id)
+        _say(
+            f"stopped by {signal.Signals(received[0]).name}; job {job_id} is cancelled"
+        )
+    elif received:
+        _say(f"stopped by SIGHUP; job {job_id} goes on: the same command waits for it")
+        raise SystemExit(128 + received[0])
+    _beside(options, ".job").unlink()
+    for job in jobs:
+        _beside(options, f".{job.number}.status").unlink(missing_ok=True)
+    if received:
+        raise SystemExit(128 + received[0])
+    return jobs
+
+
+def _say(text: str) -> None:
+    print(f"bspmpnet-slurm: {text}", file=sys.stderr, flush=True)
+
+
+def _beside(options: SlurmOptions, ending: str) -> Path:
+    return options.prefix.with_name(f"{options.prefix.name}{ending}")
+
+
+def _of_an_earlier_call(slurm: Slurm, options: SlurmOptions) -> str | None:
+    """Return the number of jobs that a call which was killed has left in the queue."""
+    note, script = _beside(options, ".job"), _beside(options, ".sh")
+    if not note.exists() or not script.exists():
+        return None
+    job_id = note.read_text().strip()
+    if not unfinished(slurm.states(job_id) or {}):
+        return None
+    if script.read_text(encoding="utf-8") != batch_script(options):
+        raise UserError(
+            f"job {job_id}, of another command, still writes to {options.log}: wait "
+            f"for its end, or run: scancel {job_id}"
+        )
+    _say(f"job {job_id} of an earlier call is in the queue still: waiting for it")
+    return job_id
+
+
+def _submit(slurm: Slurm, options: SlurmOptions, jobs: Sequence[Job]) -> str:
+    for job in jobs:
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        job.log.write_bytes(b"")
+        _beside(options, f".{job.number}.status").unlink(missing_ok=True)
+    script = _beside(options, ".sh")
+    write_text(script, batch_script(options))
+    job_id = slurm.submit(sbatch_options(options), script)
+    write_text(_beside(options, ".job"), f"{job_id}\n")
+    _say(f"job {job_id} is in the queue, log {options.log}")
+    return job_id
+
+
+class _Watch:
+    """What is known of jobs in the queue.
+
+    Args:
+        slurm: whom to ask.
+        options: of the jobs.
+        job_id: the array's number.
+        jobs: those to wait for; their statuses are written.
+    """
+
+    def __init__(
+        self, slurm: Slurm, options: SlurmOptions, job_id: str, jobs: Sequence[Job]
+    ):
+        self.slurm = slurm
+        self.options = options
+        self.job_id = job_id
+        self.waiting = list(jobs)
+        self.began = self.asked = time.monotonic()
+        self.gone: dict[int, float] = {}  # since when Slurm has known no more of it
+        self.told: set[str] = set()  # what need not be said again
+
+    def look(self) -> bool:
+        """Look at logs and status files, now and then ask Slurm.
+
+        Returns:
+            Whether a job is still to be waited for.
+        """
+        self._read_statuses()
+        now = time.monotonic()
+        least, most = ASK_SECONDS
+        if now - self.asked > min(max((now - self.began) / 10, least), most):
+            self.asked = now
+            self._ask()
+        for job in self.waiting:
+            if self.options.echo is not None:
+                echo_lines(job, self.options.echo)
+        self.waiting = [job for job in self.waiting if job.status is None]
+        return bool(self.waiting)
+
+    def _read_statuses(self) -> None:
+        # Reading the folder makes a network disk look for new files.
+        there = set(os.listdir(self.options.prefix.parent))
+        for job in self.waiting:
+            path = _beside(self.options, f".{job.number}.status")
+            if path.name in there:
+                job.status = int(path.read_text())
+
+    def _ask(self) -> None:
+        states = self.slurm.states(self.job_id)
+        if states is None:
+            self._tell("Slurm does not answer; waiting")
+            return
+        self._read_statuses()  # one may have come since
+        for job in self.waiting:
+            state, why = states.get(job.number, (None, ""))
+            if job.status is not None:
+                continue
+            if state is None or state in STATES_OF_THE_END:
+                self._miss(job, state)
+            elif state == "PENDING" and why not in USUAL_REASONS:
+                self._tell(f"job {self.job_id} waits in the queue: {why}")
+
+    def _miss(self, job: Job, state: str | None) -> None:
+        """Take note of a job that has ended, as Slurm says, without a status."""
+        since = self.gone.setdefault(job.number, time.monotonic())
+        if state in MAY_HAVE_WRITTEN and time.monotonic() - since < STATUS_SECONDS:
+            return
+        if state is None:
+            array = self.options.array is not None
+            state = self.slurm.remembered(self.job_id, job.number, array)
+        mend = STATES_OF_THE_END.get(state, "Slurm has forgotten it")
+        job.reason = f"ended by Slurm: {state or 'no longer in the queue'} ({mend})"
+        job.status = 1
+
+    def _tell(self, text: str) -> None:
+        if text not in self.told:
+            _say(text)
+        self.told.add(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments without the program's name; None takes the process's own.
+
+    Returns:
+        Exit status: 0, 1 if a job failed, 2 if the command line is wrong.
+    """
+    return job_command.run_command_line(
+        "bspmpnet-slurm", USAGE, lambda words: run(parse(words)), argv
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""An experiment as one page: its data, its figures, the page."""

@@ -1,0 +1,379 @@
+"""Figures of an experiment; each has one panel, so that a page can wrap them."""
+
+import functools
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from espnet2_bspmpnet.measures.intervals import mean_intervals
+from espnet2_bspmpnet.report.experiment import Curve, LayerWeights
+
+Drawn = TypeVar("Drawn", Figure, bytes)
+INK, FAINT = "#222222", "#6b6b6b"
+# Blue, orange, green, purple, brown: told apart by colour-blind people, and dark enough
+# for text on white. Markers differ, too.
+COLOURS = ("#0064a8", "#c24e00", "#00785a", "#9a3f86", "#6b4f10")
+MARKERS = ("o", "s", "^", "D", "v")
+STYLE = {
+    "font.family": "DejaVu Sans",  # matplotlib brings it
+    "font.size": 10.0,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#9a9a9a",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "legend.frameon": False,
+    "legend.handletextpad": 0.3,
+    "lines.linewidth": 1.8,
+}
+WIDTH, HEIGHT = 4.8, 3.6  # inches
+DPI = 160
+UNITS = {"SI_SNR": "dB", "SDR": "dB", "SSNR": "dB"}
+FLOOR = -80.0  # dB, of spectrograms
+SNR_GROUPS = 8  # of more different SNRs, or of hardly any that are equal,
+SNR_STEP = 2.5  # those are averaged that are equal when rounded to so many dB
+LABELS_APART = 12.0  # points
+
+
+def _styled(draw: Callable[..., Drawn]) -> Callable[..., Drawn]:
+    """Draw in this module's style, whatever the user's matplotlibrc says."""
+
+    @functools.wraps(draw)
+    def styled(*args, **kwargs) -> Drawn:
+        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+def _axes(
+    title: str, x: str, y: str, width: float = WIDTH, height: float = HEIGHT
+) -> Axes:
+    figure = Figure((width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel=x, ylabel=y)
+    return axes
+
+
+def _shown(metric: str) -> str:
+    return metric.replace("_", "-")
+
+
+@_styled
+def png(figure: Figure) -> bytes:
+    """Encode a figure; the same figure is the same file."""
+    from PIL import Image
+
+    figure.set_dpi(DPI)
+    figure.canvas.draw()
+    drawn = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
+    encoded = io.BytesIO()
+    # A palette is enough for one colour map, at a third of the size; chosen by coverage,
+    # as by frequency the map would have hardly a bright colour.
+    palette = drawn.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    palette.save(encoded, "PNG", optimize=True, dpi=(DPI, DPI))
+    return encoded.getvalue()
+
+
+@_styled
+def before_and_after(
+    metric: str, noisy: np.ndarray, systems: Mapping[str, np.ndarray], title: str
+) -> Figure:
+    """Draw a metric of each utterance, noisy against enhanced (Fig. 4a).
+
+    Args:
+        metric: its name.
+        noisy: values of the noisy speech [N].
+        systems: name -> values [N].
+        title: of the figure.
+    """
+    name = _shown(metric)
+    axes = _axes(
+        title,
+        f"{name} of noisy speech",
+        f"{name} of enhanced speech",
+        height=1.08 * WIDTH,
+    )
+    for place, (system, values) in enumerate(systems.items()):
+        known = np.isfinite(noisy) & np.isfinite(values)
+        better = np.sum(values[known] > noisy[known])
+        axes.scatter(
+            noisy[known],
+            values[known],
+            s=_size(len(values)),
+            # Only the first is filled: what lies below the others shows through.
+            facecolors=_colour(place) if place == 0 else "none",
+            edgecolors=_colour(place),
+            marker=_marker(place),
+            alpha=0.8,
+            linewidths=0 if place == 0 else 1.2,
+            label=f"{system}: {better} of {known.sum()} better",
+        )
+    every = np.concatenate([noisy, *systems.values()])
+    lowest, highest = np.nanmin(every), np.nanmax(every)
+    margin = 0.06 * (highest - lowest) or 0.1
+    ends = (lowest - margin, highest + margin)
+    axes.plot(ends, ends, color=FAINT, linewidth=1.0, zorder=1)
+    axes.set(xlim=ends, ylim=ends, box_aspect=1)
+    axes.locator_params(nbins=6)
+    middle = ends[0] + 0.80 * (ends[1] - ends[0])
+    axes.annotate(
+        "no change",
+        (middle, middle),
+        (0, -4),
+        textcoords="offset points",
+        rotation=45,
+        ha="center",
+        va="top",
+        rotation_mode="anchor",
+        fontsize=8.5,
+        color=FAINT,
+    )
+    axes.figure.legend(loc="outside lower left", markerscale=1.3)
+    return axes.figure
+
+
+@_styled
+def improvement_by_snr(
+    metric: str, snr: np.ndarray, systems: Mapping[str, np.ndarray], title: str
+) -> Figure:
+    """Draw a metric's improvement against the noisy speech's SNR, and the means.
+
+    Args:
+        metric: its name.
+        snr: dB [N].
+        systems: name -> improvement [N], of each at least one known with its SNR.
+        title: of the figure.
+    """
+    unit = f" ({UNITS[metric]})" if metric in UNITS else ""
+    axes = _axes(title, "SNR of noisy speech (dB)", f"gain in {_shown(metric)}{unit}")
+    axes.axhline(0.0, color=FAINT, linewidth=1.0, zorder=1)
+    ends = []
+    for place, (system, gains) in enumerate(systems.items()):
+        known = np.isfinite(snr) & np.isfinite(gains)
+        colour = _colour(place)
+        axes.scatter(
+            snr[known],
+            gains[known],
+            s=0.7 * _size(len(gains)),
+            color=colour,
+            marker=_marker(place),
+            alpha=0.3,
+            linewidths=0,
+        )
+        centres, means, intervals = group_means(snr[known], gains[known])
+        # A little aside, so that whiskers do not lie on each other.
+        aside = 0.012 * np.ptp(snr[known]) * (place - (len(systems) - 1) / 2)
+        axes.errorbar(
+            centres + aside,
+            means,
+            np.abs(intervals.T - means),
+            color=colour,
+            marker=_marker(place),
+            ms=5,
+            capsize=2.5,
+            elinewidth=1.2,
+        )
+        ends.append((means[-1], system, colour))
+    _label_ends(axes, ends)
+    return axes.figure
+
+
+def group_means(
+    snr: np.ndarray, gains: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Average over utterances of alike SNR.
+
+    Args:
+        snr: dB [N].
+        gains: of the same utterances [N].
+
+    Returns:
+        SNRs [G], means [G] and their 95 % bootstrap intervals [G, 2], NaN for single
+        utterances.
+    """
+    groups = snr
+    if len(np.unique(snr)) > min(SNR_GROUPS, len(snr) / 2):
+        groups = SNR_STEP * np.round(snr / SNR_STEP)
+    members = [groups == group for group in np.unique(groups)]
+    centres = np.array([snr[own].mean() for own in members])
+    means = np.array([gains[own].mean() for own in members])
+    intervals = [mean_intervals(gains[own, None])[0] for own in members]
+    return centres, means, np.array(intervals).reshape(-1, 2)
+
+
+@_styled
+def layer_weights(weights: LayerWeights) -> Figure:
+    """Draw how much each SSL layer counts for magnitude and phase (Fig. 4b).
+
+    Args:
+        weights: of the trained model.
+    """
+    axes = _axes("Weights of SSL layers", "layer of the SSL model", "weight")
+    uniform = 1.0 / len(weights.layers)
+    ends = []
+    for place, (path, values) in enumerate(weights.paths.items()):
+        colour = _colour(place)
+        axes.plot(weights.layers, values, color=colour, marker=_marker(place), ms=5)
+        ends.append((values[-1], path, colour))
+    axes.axhline(uniform, color=FAINT, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+    ends.append((uniform, "uniform", FAINT))
+    highest = max(float(values.max()) for values in weights.paths.values())
+    axes.set_ylim(0.0, 1.15 * highest)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if len(weights.layers) <= 12:
+        axes.set_xticks(weights.layers)
+    _label_ends(axes, ends)
+    return axes.figure
+
+
+@_styled
+def training_curves(
+    title: str, curves: Mapping[str, Curve], chosen: int | None = None
+) -> Figure:
+    """Draw a reported value by epoch.
+
+    Args:
+        title: what the value is.
+        curves: "train" and "valid", as far as they are there -> curve.
+        chosen: epoch of the model that is used, to be marked.
+    """
+    axes = _axes(title, "epoch", "", height=0.8 * HEIGHT)
+    colours = {"train": _colour(0), "valid": _colour(1)}
+    ends = []
+    for phase, curve in curves.items():
+        epochs, values = zip(*curve)
+        colour = colours.get(phase, FAINT)
+        marker = "o" if len(epochs) <= 30 else None
+        axes.plot(epochs, values, color=colour, marker=marker, ms=3.5)
+        ends.append((values[-1], phase, colour))
+    if chosen is not None:
+        axes.axvline(chosen, color=FAINT, linewidth=1.0, linestyle=(0, (1, 2)))
+        axes.annotate(
+            "model used",
+            (chosen, 1.0),
+            (0, 2),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8.5,
+            color=FAINT,
+        )
+        axes.set_title(title, pad=18)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    _label_ends(axes, ends)
+    return axes.figure
+
+
+@_styled
+def spectrogram(title: str, wave: np.ndarray, rate: int, loudest: float) -> Figure:
+    """Draw the power of a recording over time and frequency.
+
+    Args:
+        title: which recording.
+        wave: samples [L].
+        rate: samples per second.
+        loudest: power at 0 dB; the same for recordings to compare, see `peak_power`.
+    """
+    power = power_spectrogram(wave, rate)
+    axes = _axes(
+        title, "time (s)", "frequency (kHz)", width=0.75 * WIDTH, height=0.62 * HEIGHT
+    )
+    image = axes.imshow(
+        10.0 * np.log10(np.maximum(power / loudest, 1e-12)),
+        origin="lower",
+        aspect="auto",
+        extent=(0.0, len(wave) / rate, 0.0, rate / 2000),
+        vmin=FLOOR,
+        vmax=0.0,
+        cmap="magma",
+        interpolation="antialiased",
+    )
+    axes.grid(False)
+    bar = axes.figure.colorbar(image, ax=axes, pad=0.02, aspect=24, ticks=[-80, -40, 0])
+    bar.ax.set_title("dB", fontsize=9, fontweight="normal", loc="left", color=FAINT)
+    bar.outline.set_visible(False)
+    return axes.figure
+
+
+def power_spectrogram(wave: np.ndarray, rate: int) -> np.ndarray:
+    """Compute the power in windows of 32 ms around 0, 8, 16 ms ... [bins, frames]."""
+    from scipy.signal import ShortTimeFFT
+    from scipy.signal.windows import hann
+
+    window = hann(round(0.032 * rate), sym=False)
+    hop = round(0.008 * rate)
+    padded = np.pad(wave, (0, max(0, len(window) - len(wave))))
+    frames = len(wave) // hop + 1
+    # So scaled that a tone has the same power at all sampling rates.
+    transform = ShortTimeFFT(window, hop, rate, scale_to="magnitude")
+    return transform.spectrogram(padded, p0=0, p1=frames)
+
+
+def peak_power(recordings: Sequence[tuple[np.ndarray, int]]) -> float:
+    """Find the highest power in the spectrograms of some recordings; never zero.
+
+    Args:
+        recordings: samples [L] and samples per second of each.
+    """
+    return max(float(power_spectrogram(*one).max()) for one in recordings) or 1.0
+
+
+def _colour(place: int) -> str:
+    return COLOURS[place % len(COLOURS)]
+
+
+def _marker(place: int) -> str:
+    return MARKERS[place % len(MARKERS)]
+
+
+def _size(count: int) -> float:
+    """Give smaller markers to more points."""
+    return float(np.clip(1800.0 / max(count, 1), 8.0, 36.0))
+
+
+def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Write names beside the right ends of lines, none over another.
+
+    Args:
+        axes: what the lines are drawn in; its limits are final.
+        ends: height, name and colour of each.
+    """
+    lowest, highest = axes.get_ylim()
+    points = axes.figure.get_figheight() * 72 * 0.75  # about the height of the axes
+    scale = points / (highest - lowest)
+    ends = sorted(ends)
+    wanted = np.array([(end - lowest) * scale for end, _, _ in ends])
+    places = wanted.copy()
+    for place in range(1, len(places)):
+        places[place] = max(places[place], places[place - 1] + LABELS_APART)
+    places -= (places - wanted).mean()  # half of the shift up, half down
+    for (end, name, colour), shift in zip(ends, places - wanted):
+        axes.annotate(
+            name,
+            (1.0, end),
+            (4, shift),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            fontsize=9.5,
+            fontweight="bold",
+            annotation_clip=False,
+        )

@@ -1,0 +1,1 @@
+"""Folders of recordings in, scores and tables out."""

@@ -1,0 +1,153 @@
+"""What has been measured already, so that scoring goes on where it stopped.
+
+``scores.jsonl`` has one JSON object a line, for one pair of recordings (told by a hash
+of each file's content, not by its name) compared in one way:
+
+    {"measures": …, "reference": …, "estimate": …, "comparison": "clean",
+     "values": {"PESQ": 2.5}, "reasons": {"STOI": "less than 0.4 s of speech"}}
+
+Lines are appended while scoring runs; a line that was torn off by a kill is ignored.
+Jobs that score a part each append to scores.K-N.jsonl instead, and know what the others'
+files say; the run that finishes takes them all in.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from espnet2_bspmpnet.files.atomic import append_text, write_text
+from espnet2_bspmpnet.measures import VERSION
+from espnet2_bspmpnet.scoring.pairs import Comparison
+
+# What a value depends on besides the two recordings and VERSION of measures/: when one of
+# these changes, all is measured again.
+PACKAGES = (
+    "librosa",
+    "numba",
+    "numpy",
+    "onnx",
+    "pesq",
+    "pystoi",
+    "scipy",
+    "soxr",
+    "speechmos",
+)
+
+
+@dataclass
+class Outcome:
+    """What was measured.
+
+    Args:
+        values: metric -> value.
+        reasons: metric -> why it has no value.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def __contains__(self, metric: str) -> bool:
+        return metric in self.values or metric in self.reasons
+
+    def update(self, other: "Outcome") -> None:
+        """Take in what ``other`` has measured."""
+        self.values |= other.values
+        self.reasons |= other.reasons
+
+
+class Journal:
+    """The outcomes of earlier runs and of this one.
+
+    Args:
+        folder: where scores.jsonl and the files of parts are; need not exist.
+        part: the job's number and how many there are; None for a run of one job.
+    """
+
+    def __init__(self, folder: Path, part: tuple[int, int] | None = None):
+        self.whole = folder / "scores.jsonl"
+        self.path = self.whole
+        if part is not None:
+            self.path = folder / f"scores.{part[0]}-{part[1]}.jsonl"
+        self.outcomes: dict[Comparison, Outcome] = {}
+        for path in (self.whole, *self._parts()):
+            if path.is_file():
+                self._read(path)
+
+    def _parts(self) -> list[Path]:
+        return sorted(self.whole.parent.glob("scores.*-*.jsonl"))
+
+    def _read(self, path: Path) -> None:
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for line in text.splitlines():
+            self._read_line(line)
+        if path == self.path and text and not text.endswith("\n"):
+            append_text(path, "\n")
+
+    def _read_line(self, line: str) -> None:
+        try:
+            record = json.loads(line)
+            if record["measures"] != measures_version():
+                return
+            comparison = Comparison(
+                record["reference"], record["estimate"], record["comparison"]
+            )
+            outcome = Outcome(dict(record["values"]), dict(record["reasons"]))
+        except (ValueError, KeyError, TypeError):
+            return
+        self._take(comparison, outcome)
+
+    def _take(self, comparison: Comparison, outcome: Outcome) -> None:
+        self.outcomes.setdefault(comparison, Outcome()).update(outcome)
+
+    def __getitem__(self, comparison: Comparison) -> Outcome:
+        """Everything known about a comparison; may be empty."""
+        return self.outcomes.get(comparison, Outcome())
+
+    def add(self, outcomes: Mapping[Comparison, Outcome]) -> None:
+        """Append outcomes to the file.
+
+        Args:
+            outcomes: what was measured of each comparison.
+
+        Raises:
+            MachineError: the disk is full or the place cannot be written to.
+        """
+        for comparison, outcome in outcomes.items():
+            self._take(comparison, outcome)
+        append_text(self.path, "".join(_line(*pair) for pair in outcomes.items()))
+
+    def save(self) -> None:
+        """Write scores.jsonl anew: sorted, without what other versions have measured."""
+        lines = [_line(*pair) for pair in self.outcomes.items()]
+        write_text(self.whole, "".join(sorted(lines)))
+        for path in self._parts():
+            path.unlink()
+
+
+def _line(comparison: Comparison, outcome: Outcome) -> str:
+    record = {
+        "measures": measures_version(),
+        "reference": comparison.reference,
+        "estimate": comparison.estimate,
+        "comparison": comparison.kind,
+        "values": dict(sorted(outcome.values.items())),
+        "reasons": dict(sorted(outcome.reasons.items())),
+    }
+    return json.dumps(record) + "\n"
+
+
+@cache
+def measures_version() -> str:
+    """Give the version of the measures and of the packages that they call."""
+    packages = ",".join(f"{name} {_version(name)}" for name in PACKAGES)
+    return f"{VERSION};{packages}"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"

@@ -1,0 +1,1 @@
+"""Packed models: model cards, the Hugging Face hub."""

@@ -1,0 +1,1 @@
+"""Self-supervised models: architectures, layers, pretrained weights."""

@@ -1,0 +1,1 @@
+"""What happens while ESPnet trains: trainer, fine-tuning, configuration."""

@@ -1,0 +1,228 @@
+"""Training data that differ each time: preprocessor ``bsp_mpnet``.
+
+It does what ESPnet's preprocessor ``enh`` does, with the same options, and before that
+changes gain and speed of a pair; after that the noises of a batch may change places.
+Validation and inference see the data as they are.
+"""
+
+import copy
+import difflib
+import inspect
+import zlib
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from functools import wraps
+
+import numpy as np
+from espnet2.train.preprocessor import AbsPreprocessor, EnhPreprocessor
+
+from espnet2_bspmpnet.data.audio import resample
+from espnet2_bspmpnet.errors import UserError
+
+NAME = "bsp_mpnet"
+NOISY, CLEAN = "speech_mix", "speech_ref1"
+MOST_GAIN = 40.0  # dB, either way
+SPEEDS = (0.5, 2.0)
+
+# A batch as it is collated: utterance ids with their waveforms by name.
+Batch = Sequence[tuple[str, dict[str, np.ndarray]]]
+
+
+class AugmentingPreprocessor(AbsPreprocessor):
+    """Changes gain and speed of a noisy and clean pair, then does ESPnet's part.
+
+    Args:
+        preprocess: ESPnet's preprocessor: random crops, noises mixed in, ...
+        gain_range: lowest and highest gain in dB; None leaves the level alone.
+        speed_range: lowest and highest playback speed; None leaves it alone.
+        remix_prob: probability that the noises of a batch change places; see
+            :class:`RemixingCollate`.
+
+    Raises:
+        UserError: for a value that is not allowed, with those that are.
+    """
+
+    def __init__(
+        self,
+        preprocess: AbsPreprocessor,
+        gain_range: Sequence[float] | None = None,
+        speed_range: Sequence[float] | None = None,
+        remix_prob: float = 0.0,
+    ):
+        super().__init__(preprocess.train)
+        self.preprocess = preprocess
+        self.gain_range = _range("gain_range", gain_range, -MOST_GAIN, MOST_GAIN)
+        self.speed_range = _range("speed_range", speed_range, *SPEEDS)
+        if not _is_number(remix_prob) or not 0 <= remix_prob <= 1:
+            raise UserError(f"remix_prob: {remix_prob!r} is no number from 0 to 1")
+        self.remix_prob = remix_prob
+
+    def __call__(self, uid: str, data: dict) -> dict[str, np.ndarray]:
+        """Change a pair: waveforms [L] under "speech_mix" and "speech_ref1"."""
+        if self.train and (self.gain_range or self.speed_range):
+            random = _generator(uid)
+            if self.speed_range:
+                speed = Fraction(random.uniform(*self.speed_range))
+                data = _apply(data, change_speed, speed.limit_denominator(100))
+            if self.gain_range:
+                data = _apply(
+                    data, np.multiply, _gain(random.uniform(*self.gain_range))
+                )
+        return self.preprocess(uid, data)
+
+
+class RemixingCollate:
+    """Lets the noises of a batch change places before it is collated.
+
+    Args:
+        collate: ESPnet's function of a batch.
+        probability: that a batch is remixed.
+    """
+
+    def __init__(self, collate: Callable[[Batch], tuple], probability: float):
+        self.collate = collate
+        self.probability = probability
+
+    def __call__(self, batch: Batch) -> tuple:
+        """Remix, perhaps, and collate."""
+        batch = list(batch)
+        random = _generator(batch[0][0])
+        if random.random() < self.probability:
+            batch = remix(batch, random.permutation(len(batch)))
+        return self.collate(batch)
+
+
+def change_speed(wave: np.ndarray, speed: Fraction) -> np.ndarray:
+    """Play a waveform [L] at a speed: round(L / speed) samples, pitch changes."""
+    return resample(wave, speed.numerator, speed.denominator)
+
+
+def remix(batch: Batch, order: Sequence[int]) -> Batch:
+    """Give every utterance the noise of another one; the clean speech stays.
+
+    Args:
+        batch: noisy and clean waveforms; the noise is what they differ by.
+        order: for each utterance the one whose noise it gets, which is repeated or cut
+            to its length.
+
+    Returns:
+        the new batch.
+    """
+    noises = [data[NOISY] - data[CLEAN] for _, data in batch]
+    return [
+        (uid, {**data, NOISY: data[CLEAN] + np.resize(noises[other], len(data[CLEAN]))})
+        for (uid, data), other in zip(batch, order, strict=True)
+    ]
+
+
+def augmenting(task: type) -> None:
+    """Let a task of ESPnet's know the preprocessor ``bsp_mpnet``; once is enough.
+
+    Args:
+        task: EnhancementTask, which builds none but its own preprocessors.
+    """
+    build_preprocess = task.build_preprocess_fn.__func__
+    build_collate = task.build_collate_fn.__func__
+    if getattr(build_preprocess, "augments", False):
+        return
+
+    @wraps(build_preprocess)
+    def build_preprocess_fn(task, args, train):
+        if getattr(args, "preprocessor", None) != NAME:
+            return build_preprocess(task, args, train)
+        own, theirs = split_options(args.preprocessor_conf)
+        if train and own.get("remix_prob"):
+            _check_batches(args)
+        args = copy.copy(args)
+        args.preprocessor, args.preprocessor_conf = "enh", theirs
+        return AugmentingPreprocessor(build_preprocess(task, args, train), **own)
+
+    @wraps(build_collate)
+    def build_collate_fn(task, args, train):
+        collate = build_collate(task, args, train)
+        if getattr(args, "preprocessor", None) != NAME or not train:
+            return collate
+        probability = split_options(args.preprocessor_conf)[0].get("remix_prob", 0.0)
+        return RemixingCollate(collate, probability) if probability else collate
+
+    build_preprocess_fn.augments = True
+    task.build_preprocess_fn = classmethod(build_preprocess_fn)
+    task.build_collate_fn = classmethod(build_collate_fn)
+
+
+def split_options(options: dict) -> tuple[dict, dict]:
+    """Split a ``preprocessor_conf`` into our options and those of ESPnet's ``enh``.
+
+    Raises:
+        UserError: for an option that neither has.
+    """
+    ours, theirs = set(own_options()), _parameters(EnhPreprocessor) - {"train"}
+    for name in options:
+        if name not in ours | theirs:
+            known = sorted(ours | theirs)
+            nearest = difflib.get_close_matches(name, known, n=1)
+            mend = f"did you mean {nearest[0]!r}? " if nearest else ""
+            raise UserError(
+                f"preprocessor_conf has no option {name!r}; {mend}known: "
+                + ", ".join(known)
+            )
+    own = {name: value for name, value in options.items() if name in ours}
+    return own, {name: options[name] for name in options.keys() - ours}
+
+
+def own_options() -> list[str]:
+    """Names of the options that ESPnet's preprocessor ``enh`` does not have."""
+    return sorted(_parameters(AugmentingPreprocessor) - {"preprocess"})
+
+
+def _check_batches(args) -> None:
+    # ESPnet collates single utterances then, and cuts and batches them afterwards.
+    if args.iterator_type == "chunk" and args.chunk_discard_short_samples:
+        raise UserError(
+            "remix_prob: does nothing with iterator_type: chunk; choose"
+            " 'iterator_type: sequence', or 'chunk_discard_short_samples: false'"
+        )
+
+
+def _parameters(function: Callable) -> set[str]:
+    return set(inspect.signature(function).parameters)
+
+
+def _generator(uid: str) -> np.random.Generator:
+    # ESPnet seeds numpy anew for each epoch and worker, but alike for all processes that
+    # train together, and a worker like its neighbour an epoch later: hence the name.
+    return np.random.default_rng(
+        [np.random.randint(2**31), zlib.crc32(uid.encode("utf-8"))]
+    )
+
+
+def _apply(data: dict, change: Callable, value) -> dict:
+    return {
+        name: change(wave, value).astype(wave.dtype) if name in (NOISY, CLEAN) else wave
+        for name, wave in data.items()
+    }
+
+
+def _gain(decibels: float) -> float:
+    return 10 ** (decibels / 20)
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _range(
+    name: str, value: Sequence[float] | None, lowest: float, highest: float
+) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    if (
+        not isinstance(value, (list, tuple))
+        or len(value) != 2
+        or not all(map(_is_number, value))
+        or not lowest <= value[0] <= value[1] <= highest
+    ):
+        raise UserError(
+            f"{name}: {value!r} is no range [low, high] within {lowest:g} ... {highest:g}"
+        )
+    return value[0], value[1]

@@ -1,0 +1,505 @@
+"""One interface over SSL models: wave and lengths in, layers and lengths out.
+
+Their numbers are compared with transformers' models of the same weights, an independent
+implementation.
+"""
+
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.ssl.architectures import ARCHITECTURES, architecture
+from espnet2_bspmpnet.ssl.models import SSLModel
+from tests.networks import TINY_UPSTREAM, speech_like
+
+LARGE_FORM = {
+    **TINY_UPSTREAM,
+    "extractor_mode": "layer_norm",
+    "normalize": True,
+    "layer_norm_first": True,
+}
+DATA2VEC_FORM = {**TINY_UPSTREAM, "conv_pos": 15, "pos_conv_depth": 3}
+# form -> upstream of that family, options, transformers' class and options
+FORMS = {
+    "wavlm base": ("wavlm_base", TINY_UPSTREAM, "WavLM"),
+    "wavlm large": ("wavlm_large", TINY_UPSTREAM, "WavLM"),
+    "wav2vec2 base": ("wav2vec2_base_960", TINY_UPSTREAM, "Wav2Vec2"),
+    "wav2vec2 large": ("wav2vec2_large_ll60k", TINY_UPSTREAM, "Wav2Vec2"),
+    "hubert base": ("hubert_base", TINY_UPSTREAM, "Hubert"),
+    "hubert large": ("hubert_large_ll60k", TINY_UPSTREAM, "Hubert"),
+    "data2vec base": ("data2vec_base_960", DATA2VEC_FORM, "Data2VecAudio"),
+    "data2vec large": ("data2vec_large_ll60k", DATA2VEC_FORM, "Data2VecAudio"),
+}
+every_form = pytest.mark.parametrize("form", FORMS)
+
+
+def tiny_ssl(upstream="wavlm_base", upstream_conf=TINY_UPSTREAM, **changes):
+    torch.manual_seed(0)
+    options = {"checkpoint": "random", "finetune": "full", **changes}
+    return SSLModel(upstream, upstream_conf, **options)
+
+
+def of_form(form, **changes):
+    upstream, conf, _ = FORMS[form]
+    return tiny_ssl(upstream, conf, **changes)
+
+
+def layers_of(ssl, wave, lengths):
+    with torch.no_grad():
+        layers, frames = ssl(wave, lengths)
+        return list(layers), frames
+
+
+def transformers_twin(form):
+    """A tiny model of transformers' in this form, with weights far from their start."""
+    import transformers
+
+    upstream, conf, family = FORMS[form]
+    options = architecture(upstream, conf)
+    channels, kernels, strides = zip(*options["conv_feature_layers"])
+    depth = options.get("pos_conv_depth", 1)
+    positions = {
+        "num_conv_pos_embeddings": depth if depth > 1 else options["conv_pos"],
+        "conv_pos_kernel_size": max(3, options["conv_pos"] // depth),
+    }
+    config = getattr(transformers, f"{family}Config")(
+        hidden_size=options["encoder_embed_dim"],
+        num_hidden_layers=options["encoder_layers"],
+        num_attention_heads=options["encoder_attention_heads"],
+        intermediate_size=options["encoder_ffn_embed_dim"],
+        conv_dim=channels,
+        conv_kernel=kernels,
+        conv_stride=strides,
+        conv_bias=options["conv_bias"],
+        feat_extract_norm="layer"
+        if options["extractor_mode"] != "default"
+        else "group",
+        do_stable_layer_norm=options["layer_norm_first"],
+        num_conv_pos_embedding_groups=options["conv_pos_groups"],
+        num_buckets=options.get("num_buckets", 320),
+        max_bucket_distance=options.get("max_distance", 800),
+        **positions,
+    )
+    torch.manual_seed(1)
+    model = getattr(transformers, f"{family}Model")(config).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def transformers_layers(model, ssl, wave):
+    """All layers' outputs of one waveform [L], the first is the transformer's input."""
+    if ssl.architecture["normalize"]:
+        wave = torch.nn.functional.layer_norm(wave, wave.shape)
+    with torch.no_grad():
+        found = model(wave[None], output_hidden_states=True)
+    # Of models that normalise first, the last layer is followed by the encoder's norm.
+    return [*found.hidden_states[:-1], found.last_hidden_state]
+
+
+@pytest.fixture(scope="module", params=FORMS)
+def twins(request, tmp_path_factory):
+    """A model of transformers', and ours that has read its weights from the folder."""
+    folder = tmp_path_factory.mktemp("transformers")
+    theirs = transformers_twin(request.param)
+    theirs.save_pretrained(folder)
+    layers = range(TINY_UPSTREAM["encoder_layers"] + 1)
+    ours = of_form(request.param, checkpoint=str(folder), layers=list(layers)).eval()
+    return theirs, ours
+
+
+@pytest.mark.parametrize("length", [400, 1234, 4321, 16001])
+def test_every_layer_is_that_of_transformers(twins, length):
+    theirs, ours = twins
+    wave, lengths = speech_like(length)
+    layers, frames = layers_of(ours, wave, lengths)
+    expected = transformers_layers(theirs, ours, wave[0])
+    assert len(layers) == ours.num_layers == len(expected)
+    for layer, reference in zip(layers, expected):
+        assert layer.shape == (1, int(frames[0]), ours.width)
+        assert torch.allclose(layer, reference, atol=1e-4)
+
+
+def test_a_padded_batch_gives_what_transformers_gives_each_utterance_alone(twins):
+    theirs, ours = twins
+    wave, lengths = speech_like(8000, 5003, 1234)
+    layers, frames = layers_of(ours, wave, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        expected = transformers_layers(theirs, ours, wave[row, :length])
+        for layer, reference in zip(layers, expected):
+            assert torch.allclose(layer[row, : frames[row]], reference[0], atol=1e-4)
+
+
+@every_form
+def test_a_padded_batch_gives_what_each_utterance_gives_alone(form):
+    ssl = of_form(form).eval()
+    wave, lengths = speech_like(8000, 5003, 1234, 17)
+    together, frames = layers_of(ssl, wave, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        one = slice(row, row + 1)
+        alone, own = layers_of(ssl, wave[one, :length], lengths[one])
+        assert own[0] == frames[row] == alone[0].size(1)
+        for layer, single in zip(together, alone):
+            assert torch.allclose(layer[row, : own[0]], single[0], atol=1e-4)
+
+
+def s3prl_layer_outputs(ssl, x, padding):
+    """What s3prl's own forward of the transformer's layers gives, in its [S, B, C]."""
+    x, bias, outputs = x.transpose(0, 1), None, []
+    for layer in ssl.model.encoder.layers:
+        if "gru_rel_pos" in ssl.architecture:
+            x, _, bias = layer(x, self_attn_padding_mask=padding, pos_bias=bias)
+        else:
+            x, _ = layer(x, self_attn_padding_mask=padding)
+        outputs.append(x.transpose(0, 1))
+    return outputs
+
+
+@every_form
+@pytest.mark.parametrize("recomputing", [False, True])
+def test_gradients_are_those_of_s3prl(form, recomputing):
+    undropped = {"dropout": 0.0, "attention_dropout": 0.0}
+    upstream, conf, _ = FORMS[form]
+    conf = {**conf, **undropped}
+    ssl = tiny_ssl(upstream, conf, gradient_checkpointing=recomputing)
+    twin = tiny_ssl(upstream, conf)
+    wave, lengths = speech_like(6000, 4000)
+    layers, frames = ssl.train()(wave, lengths)
+    real = torch.arange(int(frames.max())) < frames[:, None]
+    weighted = [
+        layer * real[:, :, None] * number for number, layer in enumerate(layers)
+    ]
+    sum(layer.square().sum() for layer in weighted).backward()
+
+    twin.train()
+    x = twin._encode_positions(twin._encode_frames(wave, lengths), real)
+    outputs = s3prl_layer_outputs(twin, x, padding_of(twin, real))
+    if twin.model.encoder.layer_norm_first:
+        outputs[-1] = twin.model.encoder.layer_norm(outputs[-1])
+    reference = [out * real[:, :, None] * number for number, out in enumerate(outputs)]
+    sum(layer.square().sum() for layer in reference).backward()
+    expected = {name: parameter.grad for name, parameter in twin.named_parameters()}
+    largest = max(float(grad.abs().max()) for grad in expected.values())
+    for name, parameter in ssl.named_parameters():
+        tolerance = {"rtol": 1e-3, "atol": 1e-5 * largest}
+        assert torch.allclose(parameter.grad, expected[name], **tolerance), name
+
+
+def padding_of(ssl, real):
+    """The mask that this family's attention of s3prl takes."""
+    if "gru_rel_pos" in ssl.architecture:  # of the type of its bias
+        return torch.zeros(real.shape).masked_fill(~real, -math.inf)
+    return ~real
+
+
+def test_relative_position_and_its_gate_take_part():
+    wave, lengths = speech_like(8000)
+    ssl = tiny_ssl().eval()
+    for parameter in ssl.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    before = layers_of(ssl, wave, lengths)[0][-1]
+    attention = ssl.model.encoder.layers[0].self_attn
+    for changed in ("relative_attention_bias.weight", "grep_linear.weight", "grep_a"):
+        with torch.no_grad():
+            torch.nn.init.normal_(attention.get_parameter(changed), std=2.0)
+        after = layers_of(ssl, wave, lengths)[0][-1]
+        assert not torch.allclose(after, before, atol=1e-4), changed
+        before = after
+
+
+def test_stride_and_receptive_field_follow_from_the_convolutions():
+    ssl = tiny_ssl()
+    assert (ssl.stride, ssl.receptive_field) == (320, 400)
+    lengths = torch.tensor([1, 399, 400, 719, 720, 16000])
+    assert ssl.num_frames(lengths).tolist() == [1, 1, 1, 1, 2, 49]
+
+
+@pytest.mark.parametrize("chosen", [[1], [2], [0, 2], [2, 1], [1, 2, 3]])
+@pytest.mark.parametrize("form", ["base", "large"])
+def test_chosen_layers_are_those_of_the_whole_model(form, chosen):
+    conf = {**(TINY_UPSTREAM if form == "base" else LARGE_FORM), "encoder_layers": 3}
+    whole = tiny_ssl(upstream_conf=conf, layers=[0, 1, 2, 3]).eval()
+    part = tiny_ssl(upstream_conf=conf, layers=chosen).eval()
+    assert len(part.model.encoder.layers) == max(chosen)  # what follows is not built
+    part.load_state_dict(whole.state_dict(), strict=False)
+    wave, lengths = speech_like(2000)
+    layers, offered = layers_of(whole, wave, lengths)[0], layers_of(part, wave, lengths)
+    assert part.num_layers == len(offered[0]) == len(chosen)
+    for number, layer in zip(sorted(chosen), offered[0]):
+        assert torch.allclose(layer, layers[number], atol=1e-6)
+
+
+@pytest.mark.parametrize("layers", [[], [0], [3], [-1], [1, 1], [1.5]])
+def test_layers_that_there_are_not_are_refused(layers):
+    with pytest.raises(UserError, match=r"layers: .* 1 \.\.\. 2"):
+        tiny_ssl(layers=layers)
+
+
+def test_layers_are_computed_when_they_are_asked_for():
+    ssl = tiny_ssl().eval()
+    computed = []
+    for number, layer in enumerate(ssl.model.encoder.layers):
+        layer.fc1.register_forward_hook(
+            lambda *_, number=number: computed.append(number)
+        )
+    layers, _ = ssl(*speech_like(2000))
+    assert computed == []
+    next(iter(layers))
+    assert computed == [0]
+
+
+@pytest.mark.parametrize("finetune", ["partial", "full", "none"])
+@every_form
+def test_finetune_trains_what_it_says(form, finetune):
+    ssl = of_form(form, finetune=finetune).train()
+    output = sum(layer.square().sum() for layer in ssl(*speech_like(3000))[0])
+    if finetune == "none":
+        assert not output.requires_grad
+        assert not any(module.training for module in ssl.modules())
+        assert not any(parameter.requires_grad for parameter in ssl.parameters())
+        return
+    output.backward()
+    for name, parameter in ssl.named_parameters():
+        convolution = name.startswith("model.feature_extractor")
+        frozen = finetune == "partial" and convolution
+        assert parameter.requires_grad is not frozen, name
+        assert (parameter.grad is None) is frozen, name
+
+
+def test_frozen_convolutions_run_without_gradients():
+    ssl = tiny_ssl(finetune="partial").train()
+    seen = []
+    convolution = ssl.model.feature_extractor.conv_layers[0]
+    convolution.register_forward_hook(lambda *_: seen.append(torch.is_grad_enabled()))
+    next(iter(ssl(*speech_like(3000))[0]))
+    assert seen == [False] and torch.is_grad_enabled()
+
+
+def test_feature_grad_mult_scales_the_gradient_of_the_convolutions_only():
+    def gradients(mult):
+        conf = {**LARGE_FORM, "feature_grad_mult": mult, "dropout": 0.0}
+        ssl = tiny_ssl(upstream_conf={**conf, "attention_dropout": 0.0}).train()
+        sum(layer.square().sum() for layer in ssl(*speech_like(3000))[0]).backward()
+        return {name: parameter.grad for name, parameter in ssl.named_parameters()}
+
+    whole, tenth = gradients(1.0), gradients(0.1)
+    for name in whole:
+        share = 0.1 if "feature_extractor" in name else 1.0
+        assert torch.allclose(tenth[name], share * whole[name], rtol=1e-4, atol=1e-7)
+
+
+def test_layerdrop_leaves_layers_out_in_training_only():
+    conf = {**TINY_UPSTREAM, "encoder_layers": 6, "encoder_layerdrop": 0.5}
+    ssl = tiny_ssl(upstream_conf=conf)
+    wave, lengths = speech_like(2000)
+    torch.manual_seed(0)
+    outputs = layers_of(ssl.train(), wave, lengths)[0]
+    same = [torch.equal(a, b) for a, b in zip(outputs[1:], outputs)]
+    assert len(outputs) == 6 and any(same) and not all(same)
+    outputs = layers_of(ssl.eval(), wave, lengths)[0]
+    assert not any(torch.equal(a, b) for a, b in zip(outputs[1:], outputs))
+
+
+@pytest.mark.parametrize("samples", [1, 17, 399])
+@every_form
+def test_a_waveform_shorter_than_a_frame_gives_one_frame(form, samples):
+    wave, lengths = speech_like(samples)
+    layers, frames = layers_of(of_form(form).eval(), wave, lengths)
+    assert frames.tolist() == [1]
+    assert all(layer.shape == (1, 1, 16) and layer.isfinite().all() for layer in layers)
+
+
+TORCHAUDIO_NAMES = {
+    "wavlm_base": "WAVLM_BASE", "wavlm_base_plus": "WAVLM_BASE_PLUS",
+    "wavlm_large": "WAVLM_LARGE", "hubert_base": "HUBERT_BASE",
+    "hubert_large_ll60k": "HUBERT_LARGE", "wav2vec2_base_960": "WAV2VEC2_BASE",
+    "wav2vec2_large_ll60k": "WAV2VEC2_LARGE_LV60K",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("upstream, name", TORCHAUDIO_NAMES.items())
+def test_named_architectures_are_those_that_torchaudio_publishes(upstream, name):
+    import torchaudio
+
+    bundle = getattr(torchaudio.pipelines, name)
+    theirs, ours = bundle._params, architecture(upstream)
+    modes = {"group_norm": "default", "layer_norm": "layer_norm"}
+    assert ours["extractor_mode"] == modes[theirs["extractor_mode"]]
+    assert ours["conv_feature_layers"] == theirs["extractor_conv_layer_config"]
+    assert ours["conv_bias"] == theirs["extractor_conv_bias"]
+    assert ours["normalize"] == bundle._normalize_waveform
+    assert ours.get("num_buckets") == theirs.get("encoder_num_buckets")
+    assert ours.get("max_distance") == theirs.get("encoder_max_distance")
+    for option, parameter in {
+        "encoder_layers": "num_layers", "encoder_embed_dim": "embed_dim",
+        "encoder_ffn_embed_dim": "ff_interm_features",
+        "encoder_attention_heads": "num_heads", "layer_norm_first": "layer_norm_first",
+        "conv_pos": "pos_conv_kernel", "conv_pos_groups": "pos_conv_groups",
+        "dropout": "dropout", "attention_dropout": "attention_dropout",
+        "activation_dropout": "ff_interm_dropout",
+    }.items():  # fmt: skip
+        assert ours[option] == theirs[f"encoder_{parameter}"], option
+
+
+def parameters_of(upstream, layers):
+    ssl = SSLModel(upstream, {"encoder_layers": layers}, "random")
+    return sum(parameter.numel() for parameter in ssl.parameters())
+
+
+@pytest.mark.parametrize("upstream, size", [
+    ("wavlm_base", 94_381_936), ("wavlm_large", 315_453_120),
+    ("data2vec_base_960", 93_164_288), ("hubert_base", 94_371_712),
+    ("wav2vec2_large_ll60k", 315_438_720)])  # fmt: skip
+def test_named_architectures_have_the_published_sizes(upstream, size):
+    options = ARCHITECTURES[upstream][1]
+    one, two = parameters_of(upstream, 1), parameters_of(upstream, 2)
+    mask_embedding = options["encoder_embed_dim"]  # which only pretraining needs
+    layers = options["encoder_layers"]
+    assert one + (layers - 1) * (two - one) + mask_embedding == size
+
+
+def test_a_family_is_imported_alone_and_without_network():
+    probe = (
+        "import sys, socket; socket.socket.connect = None\n"
+        "from espnet2_bspmpnet.ssl.models import SSLModel\n"
+        "assert not any(name.startswith('s3prl') for name in sys.modules)\n"
+        f"SSLModel('hubert_base', {TINY_UPSTREAM}, 'random')\n"
+        "loaded = {name for name in sys.modules if name.startswith('s3prl.')}\n"
+        "assert not loaded & {'s3prl.hub', 's3prl.nn', 's3prl.upstream.wavlm'}, loaded"
+    )
+    subprocess.run([sys.executable, "-c", probe], check=True)
+
+
+@pytest.fixture
+def released(tmp_path):
+    """A file in the format WavLM was released in."""
+    source = tiny_ssl().eval()
+    path = tmp_path / "WavLM-Tiny.pt"
+    weights = {**source.model.state_dict(), "mask_emb": torch.zeros(16)}
+    torch.save({"cfg": {**TINY_UPSTREAM, "normalize": False}, "model": weights}, path)
+    return source, path
+
+
+def same_layers(ssl, other):
+    wave, lengths = speech_like(2000)
+    ours, theirs = (layers_of(model, wave, lengths)[0] for model in (ssl, other))
+    return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_weights_come_from_a_checkpoint_in_the_released_format(released):
+    source, path = released
+    torch.manual_seed(1)
+    ssl = SSLModel("wavlm_base", TINY_UPSTREAM, str(path)).eval()
+    assert same_layers(ssl, source)
+
+
+def test_of_a_checkpoint_only_the_layers_that_are_used_are_taken(released):
+    source, path = released
+    ssl = SSLModel("wavlm_base", TINY_UPSTREAM, str(path), layers=[1]).eval()
+    wave, lengths = speech_like(2000)
+    (layer,), _ = layers_of(ssl, wave, lengths)
+    assert torch.equal(layer, layers_of(source, wave, lengths)[0][0])
+
+
+def test_a_trained_model_never_looks_for_the_checkpoint(released):
+    source, path = released
+    path.unlink()
+    ssl = SSLModel("wavlm_base", TINY_UPSTREAM, str(path)).eval()
+    torch.nn.ModuleDict({"ssl": ssl}).load_state_dict(
+        {f"ssl.{name}": tensor for name, tensor in source.state_dict().items()}
+    )
+    assert same_layers(ssl, source)
+
+
+def test_part_of_a_trained_model_is_refused(released):
+    source, path = released
+    ssl = SSLModel("wavlm_base", TINY_UPSTREAM, str(path))
+    part = {n: t for n, t in source.state_dict().items() if "feature_ext" not in n}
+    with pytest.raises(UserError, match=r"lacks 9: .*save_strategy: all"):
+        ssl.load_state_dict(part, strict=False)
+
+
+def test_its_own_random_weights_are_not_taken_for_trained_ones(released):
+    """ESPnet's --init_param hands a model what it has, updated with what a file has."""
+    source, path = released
+    ssl = SSLModel("wavlm_base", TINY_UPSTREAM, str(path)).eval()
+    ssl.load_state_dict(ssl.state_dict())
+    assert same_layers(ssl, source)
+
+
+def test_without_its_weights_a_model_keeps_the_checkpoints_sha256(released):
+    source, path = released
+    frozen = {"finetune": "none", "save_weights": False}
+    trained = SSLModel("wavlm_base", TINY_UPSTREAM, str(path), **frozen)
+    trained(*speech_like(2000))
+    state = trained.state_dict()
+    assert list(state) == ["checkpoint_sha256"]
+    moved = SSLModel("wavlm_base", TINY_UPSTREAM, str(path), **frozen)
+    moved.load_state_dict(state)  # strict: what is left out is not missed
+    assert same_layers(moved, source)
+
+    torch.save({"cfg": {}, "model": source.model.state_dict()}, path)
+    other = SSLModel("wavlm_base", TINY_UPSTREAM, str(path), **frozen)
+    other.load_state_dict(state)
+    with pytest.raises(UserError, match=r"needs the wavlm_base whose SHA-256 is \w+"):
+        other(*speech_like(2000))
+    path.unlink()
+    with pytest.raises(UserError, match=r"WavLM-Tiny.pt does not exist(.|\n)*\w{64}"):
+        other(*speech_like(2000))
+
+
+def test_a_missing_checkpoint_is_named():
+    ssl = SSLModel("wavlm_base", TINY_UPSTREAM, "/no/such/WavLM.pt")
+    with pytest.raises(UserError, match="/no/such/WavLM.pt does not exist"):
+        ssl(*speech_like(2000))
+
+
+def test_a_checkpoint_of_another_architecture_lists_its_tensors(released):
+    source, path = released
+    torch.save({"cfg": {}, "model": source.model.state_dict()}, path)
+    more = {**TINY_UPSTREAM, "encoder_layers": 3}
+    with pytest.raises(UserError, match=r"encoder\.layers\.2\.\S+ \(missing\)"):
+        SSLModel("wavlm_base", more, str(path)).load_checkpoint()
+    less = {**TINY_UPSTREAM, "encoder_layers": 1}
+    with pytest.raises(UserError, match=r"encoder\.layers\.1\.\S+ \(unexpected\)"):
+        SSLModel("wavlm_base", less, str(path)).load_checkpoint()
+    wide = {**TINY_UPSTREAM, "encoder_ffn_embed_dim": 33}
+    with pytest.raises(UserError, match=r"fc1.weight \(\(32, 16\), not \(33, 16\)\)"):
+        SSLModel("wavlm_base", wide, str(path)).load_checkpoint()
+
+
+def test_what_tensors_do_not_show_is_compared_too(released):
+    _, path = released
+    for option, value in {"encoder_attention_heads": 4, "normalize": True}.items():
+        ssl = SSLModel("wavlm_base", {**TINY_UPSTREAM, option: value}, str(path))
+        with pytest.raises(UserError, match=f"{option} is .* there, {value} here"):
+            ssl.load_checkpoint()
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    path = tmp_path / "torn.pt"
+    path.write_bytes(b"PK\x03\x04 not a checkpoint")
+    ssl = SSLModel("wavlm_base", TINY_UPSTREAM, str(path))
+    with pytest.raises(UserError, match="torn.pt is damaged"):
+        ssl(*speech_like(2000))
+
+
+def test_wrong_names_and_values_tell_the_right_ones():
+    with pytest.raises(UserError, match="wavlm_base.*data2vec_large.*wav2vec2_large"):
+        SSLModel("wavlm_larg", None, "random")
+    with pytest.raises(UserError, match="encoder_layer;.*encoder_layers"):
+        SSLModel("wavlm_base", {"encoder_layer": 3}, "random")
+    with pytest.raises(UserError, match="partial"):
+        tiny_ssl(finetune="some")
+    with pytest.raises(UserError, match="ssl_lr_scale"):
+        tiny_ssl(lr_scale=0.0)
+    with pytest.raises(UserError, match="save_ssl: false goes with finetune: none"):
+        tiny_ssl(finetune="partial", save_weights=False)
+    with pytest.raises(UserError, match="feature_cache goes with finetune: none"):
+        tiny_ssl(finetune="full", feature_cache="cache")
+    with pytest.raises(UserError, match="save_ssl: false: random"):
+        tiny_ssl(finetune="none", save_weights=False)
