@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 from espnet2_bspmpnet.data.audio import read_audio, write_audio
-from espnet2_bspmpnet.data.datadir import read_scp, write_scp
+from espnet2_bspmpnet.data.datadir import TIMES, read_scp, write_scp
 from espnet2_bspmpnet.errors import UserError, summary
 from espnet2_bspmpnet.files.atomic import append_text
-from espnet2_bspmpnet.inference.attempts import TIMES, keep_enhanced
+from espnet2_bspmpnet.inference.attempts import keep_enhanced
 from espnet2_bspmpnet.sample_rate import SAMPLE_RATE
 
 

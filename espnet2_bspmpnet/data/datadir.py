@@ -10,6 +10,7 @@ from espnet2_bspmpnet.files.atomic import remove, write_text
 SHOWN_IDS = 5
 SHOWN_FILES = 10
 FLOATS = ("FLOAT", "DOUBLE")
+TIMES = "utt2seconds"  # list of the seconds that enhancing each utterance took
 
 
 def read_scp(path: str | Path) -> dict[str, str]:

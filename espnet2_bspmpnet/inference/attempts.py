@@ -12,11 +12,11 @@ time after it; started again, it begins its share anew.
 import re
 from pathlib import Path
 
-from espnet2_bspmpnet.data.datadir import check_same_ids, read_scp, write_scp
+from espnet2_bspmpnet.data.datadir import TIMES, check_same_ids, read_scp, write_scp
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.atomic import write_text
 
-LIST, TIMES = "spk1.scp", "utt2seconds"
+LIST = "spk1.scp"
 TEXT = "1best_recog/text"
 
 

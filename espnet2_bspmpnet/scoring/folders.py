@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from espnet2_bspmpnet.data.audio import read_audio, resample
-from espnet2_bspmpnet.data.datadir import read_scp
+from espnet2_bspmpnet.data.datadir import TIMES, read_scp
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.atomic import write_text
 from espnet2_bspmpnet.files.parallel import parallel_map
@@ -56,7 +56,6 @@ from espnet2_bspmpnet.scoring.pairs import (
 
 UNNAMED = "enhanced"  # a lone system, whose scores lie in the output folder itself
 BOTH = "both"
-TIMES = "utt2seconds"  # inference's file: utterance -> seconds that it took
 RTF = "RTF"
 # What is compared: the recordings as they are, the reference with PCS, both with PCS,
 # or nothing, as the measure looks at the estimate alone.
