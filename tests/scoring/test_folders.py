@@ -19,12 +19,9 @@ from espnet2_bspmpnet.scoring import folders as scoring
 from espnet2_bspmpnet.scoring.files import Row, Scores, Summary, statistics
 from espnet2_bspmpnet.scoring.folders import score
 from espnet2_bspmpnet.scoring.pairs import file_hash, named_audio
+from tests.clips import CLEAN, MATLAB_TOLERANCES, NOISY, matlab_scores
 from tests.processes import wait_until
 from tests.speech import RATE, noisy, speechlike
-
-SHARED = Path(__file__).parents[3] / "shared"
-REAL = SHARED / "audio" / "vbdemand" / "test"
-REFERENCE = SHARED / "reference" / "vbdemand_noisy_matlab.tsv"
 
 
 def rows(path: Path) -> dict[str, dict[str, str]]:
@@ -80,18 +77,14 @@ def measured(monkeypatch) -> list[tuple[str, ...]]:
 
 
 def test_pesq_and_stoi_agree_with_the_matlab_reference(tmp_path):
-    if not REFERENCE.is_file() or not REAL.is_dir():
-        pytest.skip("the real recordings and their MATLAB scores are not here")
-    metrics = ("PESQ", "STOI")
-    score(REAL / "clean", REAL / "noisy", tmp_path, metrics=metrics)
-    ours, theirs = rows(tmp_path / "utterances.tsv"), rows(REFERENCE)
+    score(CLEAN, NOISY, tmp_path, metrics=("PESQ", "STOI"))
+    ours, theirs = rows(tmp_path / "utterances.tsv"), matlab_scores()
     assert ours.keys() == theirs.keys()
     for utterance, expected in theirs.items():
-        found = ours[utterance]
-        assert float(found["PESQ"]) == pytest.approx(float(expected["PESQ"]), abs=0.002)
-        assert float(found["STOI"]) == pytest.approx(
-            100 * float(expected["STOI"]), abs=0.5
-        )
+        for name in ("PESQ", "STOI"):
+            assert float(ours[utterance][name]) == pytest.approx(
+                expected[name], abs=MATLAB_TOLERANCES[name]
+            )
 
 
 @pytest.mark.parametrize("subtype", ["PCM_24", "FLOAT"])
