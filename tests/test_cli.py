@@ -124,10 +124,10 @@ def test_scores_of_one_system_lie_in_the_output_itself(tmp_path):
     files = ("--ref", "data/spk1.scp", "--inf", "data/wav.scp", "--output", "scores")
     well("score", *files, "--metrics", "SI_SNR", "--nj", 1, cwd=tmp_path)
     assert (tmp_path / "scores" / "utterances.tsv").exists()
-    both = ("--protocol", "both", "--natural", "enhanced", "--metrics", "SI_SNR,STOI")
+    both = ("--reference", "both", "--natural", "enhanced", "--metrics", "SI_SNR,STOI")
     printed = well("score", *files, *both, "--nj", 1, cwd=tmp_path)
-    assert (tmp_path / "scores" / "paper" / "utterances.tsv").exists()
-    assert "### Protocol paper: the reference is" in printed
+    assert (tmp_path / "scores/reference_pcs/utterances.tsv").exists()
+    assert "### Reference: PCS of the clean speech" in printed
     assert "- enhanced: PCS was applied to it first" in printed
     done = bspmpnet("score", *files, "--inf", "x=data/wav.scp", cwd=tmp_path)
     assert done.returncode == 1
@@ -139,6 +139,24 @@ def test_hyphens_serve_as_well_as_underscores(tmp_path):
     words = ("--src=data", "--dst", "dump", "--audio-format=wav", "--nj", 1)
     well("format-data", *words, cwd=tmp_path)
     assert (tmp_path / "dump" / "data" / "wav" / "u0.wav").exists()
+
+
+@pytest.mark.parametrize(
+    "words, now",
+    [
+        ("--protocol paper", "--reference pcs"),
+        ("--reference standard", "--reference clean"),
+        ("--protocol=both", "--reference both"),
+    ],
+)
+def test_references_are_taken_by_their_old_names_with_a_notice(tmp_path, words, now):
+    make(tmp_path, rate=16000)
+    files = ("--ref", "data/spk1.scp", "--inf", "data/wav.scp", "--output", "scores")
+    options = (*words.split(), "--metrics", "SI_SNR", "--nj", 1)
+    done = bspmpnet("score", *files, *options, cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr.count(f" is now {now}\n") == 1
+    assert ("### Reference: PCS" in done.stdout) == (now != "--reference clean")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

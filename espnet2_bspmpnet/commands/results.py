@@ -1,6 +1,7 @@
 """Commands of stages 8 to 10: scores, word error rates, tables and pages."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,20 @@ from espnet2_bspmpnet.commands.options import (
     words,
 )
 from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.scoring import BOTH, OLD_REFERENCES, REFERENCES
+
+
+class _Reference(argparse.Action):
+    """Take --reference; its old name and values with a notice."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        reference = OLD_REFERENCES.get(values, values)
+        if (option_string, values) != ("--reference", reference):
+            new = f"--reference {reference}"
+            print(
+                f"{parser.prog}: {option_string} {values} is now {new}", file=sys.stderr
+            )
+        setattr(namespace, self.dest, reference)
 
 
 def score(options: argparse.Namespace) -> None:
@@ -95,13 +110,23 @@ def add_commands(add: Callable) -> None:
     )
     argument("--noisy", help="unprocessed speech: folder or wav.scp")
     argument(
-        "--output", required=True, help="folder; gets [PROTOCOL/][NAME/] where several"
+        "--output", required=True, help="folder; gets [reference_*/][NAME/] if several"
+    )
+    argument(
+        "--reference",
+        action=_Reference,
+        choices=(*REFERENCES, BOTH, *OLD_REFERENCES),
+        metavar="{clean,pcs,both}",
+        default="clean",
+        help="compare with clean speech, or as the paper with PCS of it",
     )
     argument(
         "--protocol",
-        choices=("standard", "paper", "both"),
-        default="standard",
-        help="compare with clean speech, or as the paper with clean speech with PCS",
+        dest="reference",
+        action=_Reference,
+        choices=(*REFERENCES, BOTH, *OLD_REFERENCES),
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
     )
     argument("--metrics", type=words, help="names, such as 'PESQ STOI'; default: all")
     argument(
@@ -109,7 +134,7 @@ def add_commands(add: Callable) -> None:
         type=words,
         default=(),
         metavar="NAMES",
-        help="systems that the protocol paper applies PCS to first, as their spectral "
+        help="systems that --reference pcs applies PCS to first, as their spectral "
         "balance is natural (a system without a name is called enhanced)",
     )
     add_nj(argument)

@@ -22,7 +22,7 @@ from espnet2_bspmpnet.report.experiment import (
     read_layer_weights,
 )
 from espnet2_bspmpnet.sample_rate import SAMPLE_RATE
-from espnet2_bspmpnet.scoring.files import PROTOCOLS
+from espnet2_bspmpnet.scoring import REFERENCES
 from espnet2_bspmpnet.scoring.results import NamedScores
 
 LONGEST = 10.0  # seconds of an utterance that can be listened to
@@ -69,13 +69,13 @@ def label(system: str, test_set: str) -> str:
     return system.replace(f"_{test_set}", "").replace("_", " ") or system
 
 
-def protocols_of(test_set: TestSet) -> list[str]:
-    """List the protocols that its systems were scored by."""
-    return [protocol for protocol in PROTOCOLS if test_set.judged(protocol)]
+def references_of(test_set: TestSet) -> list[str]:
+    """List the references that its systems were compared with."""
+    return [reference for reference in REFERENCES if test_set.judged(reference)]
 
 
-def _labelled(test_set: TestSet, protocol: str) -> dict[str, NamedScores]:
-    return {label(row[0], test_set.name): row for row in test_set.judged(protocol)}
+def _labelled(test_set: TestSet, reference: str) -> dict[str, NamedScores]:
+    return {label(row[0], test_set.name): row for row in test_set.judged(reference)}
 
 
 def has_metric(row: NamedScores, metric: str) -> bool:
@@ -88,7 +88,7 @@ def has_metric(row: NamedScores, metric: str) -> bool:
 
 
 def before_and_after(test_set: TestSet) -> Iterator[Picture]:
-    """Draw PESQ of noisy and enhanced speech, a picture for each protocol.
+    """Draw PESQ of noisy and enhanced speech, a picture for each reference.
 
     Raises:
         Absent: one of them was not scored.
@@ -97,17 +97,17 @@ def before_and_after(test_set: TestSet) -> Iterator[Picture]:
         raise Absent("the noisy speech was not scored (bspmpnet score --noisy)")
     noisy = test_set.noisy[1].values(["PESQ"])[:, 0]
     drawn = 0
-    for protocol in protocols_of(test_set):
+    for reference in references_of(test_set):
         systems = {
             name: row[1].values(["PESQ"])[:, 0]
-            for name, row in _labelled(test_set, protocol).items()
+            for name, row in _labelled(test_set, reference).items()
             if has_metric(row, "PESQ") and has_metric(test_set.noisy, "PESQ")
         }
         if systems:
-            title = f"PESQ by utterance, protocol {protocol}"
+            title = f"PESQ by utterance, reference: {REFERENCES[reference]}"
             figure = figures.before_and_after("PESQ", noisy, systems, title)
             yield Picture(
-                _file_name(f"{test_set.name}_pesq_{protocol}"),
+                _file_name(f"{test_set.name}_pesq_reference_{reference}"),
                 figures.png(figure),
                 f"Scatter plot: {title}; {len(noisy)} utterances, enhanced against "
                 f"noisy speech. Above the diagonal speech became better.",
@@ -126,14 +126,14 @@ def improvement_by_snr(test_set: TestSet) -> Iterator[Picture]:
     """
     snr = input_snr(test_set)
     drawn = 0
-    for metric, protocol in [
-        *(("PESQ", protocol) for protocol in protocols_of(test_set)),
+    for metric, reference in [
+        *(("PESQ", reference) for reference in references_of(test_set)),
         # With PCS in the reference alone it would tell little about the noise.
-        ("SI_SNR", "standard"),
+        ("SI_SNR", "clean"),
     ]:
         gains = {
             name: test_set.improvement(row, metric)
-            for name, row in _labelled(test_set, protocol).items()
+            for name, row in _labelled(test_set, reference).items()
         }
         gains = {
             name: values
@@ -142,10 +142,10 @@ def improvement_by_snr(test_set: TestSet) -> Iterator[Picture]:
         }
         if gains:
             shown = metric.replace("_", "-")
-            title = f"{shown} gain, protocol {protocol}"
+            title = f"{shown} gain, reference: {REFERENCES[reference]}"
             figure = figures.improvement_by_snr(metric, snr, gains, title)
             yield Picture(
-                _file_name(f"{test_set.name}_{metric}_by_snr_{protocol}"),
+                _file_name(f"{test_set.name}_{metric}_by_snr_reference_{reference}"),
                 figures.png(figure),
                 f"{title} against the SNR of the noisy speech: points for utterances, "
                 "lines for means with 95 % intervals.",

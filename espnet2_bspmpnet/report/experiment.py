@@ -13,7 +13,8 @@ from espnet2_bspmpnet.data.audio import read_audio
 from espnet2_bspmpnet.data.datadir import DataDir, read_scp
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.configurations import read_config
-from espnet2_bspmpnet.scoring.files import NOISY, PROTOCOLS
+from espnet2_bspmpnet.scoring import REFERENCES
+from espnet2_bspmpnet.scoring.files import NOISY
 from espnet2_bspmpnet.scoring.results import SCORING, NamedScores, find_scores
 
 DUMP = "dump/raw"  # where recipes keep a folder of data for each set
@@ -32,7 +33,7 @@ class TestSet:
 
     Args:
         name: of its data directory, or else of the first system.
-        systems: name -> scores, one for each protocol; those of "standard" come first.
+        systems: name -> scores, one for each reference; those of "clean" come first.
         noisy: the same of the unprocessed speech, or None if nobody scored it.
         data: its noisy and clean recordings, or None if they were not found.
         enhanced: system -> utterance -> file, where known.
@@ -51,9 +52,9 @@ class TestSet:
         """Their ids, in the order of all rows."""
         return [row.utterance for row in self.systems[0][1].rows]
 
-    def judged(self, protocol: str) -> list[NamedScores]:
-        """Give the systems' scores under one protocol."""
-        return [row for row in self.systems if row[1].summary.protocol == protocol]
+    def judged(self, reference: str) -> list[NamedScores]:
+        """Give the systems' scores under one reference."""
+        return [row for row in self.systems if row[1].summary.reference == reference]
 
     def improvement(self, row: NamedScores, metric: str) -> np.ndarray:
         """Give a metric's improvement over the noisy speech [N], NaN where undefined.
@@ -97,10 +98,10 @@ def find_test_sets(
     if not expdir.is_dir():
         raise UserError(f"{expdir}: no such folder; name that of an experiment")
     rows = find_scores(expdir)
-    order = list(PROTOCOLS)
+    order = list(REFERENCES)
     systems = sorted(
         (row for row in rows if row[1].summary.system != NOISY),
-        key=lambda row: order.index(row[1].summary.protocol),
+        key=lambda row: order.index(row[1].summary.reference),
     )
     if not systems:
         raise UserError(
@@ -110,7 +111,7 @@ def find_test_sets(
     groups: dict[object, list[NamedScores]] = {}
     for name, scores in systems:
         folder = _belonging(name, [row.utterance for row in scores.rows], folders)
-        key = folder, scores.summary.references
+        key = folder, scores.summary.references_hash
         groups.setdefault(key, []).append((name, scores))
     used = {folder for folder, _ in groups}
     unused = [] if data_dirs is None else [path for path in folders if path not in used]
@@ -158,7 +159,10 @@ def _noisy(
     if folder and any((folder / SCORING).rglob("summary.json")):
         beside = find_scores(folder / SCORING, f"{NOISY}_{folder.name}")
     for name, scores in [*beside, *rows]:
-        if (scores.summary.system, scores.summary.references) == (NOISY, references):
+        if (scores.summary.system, scores.summary.references_hash) == (
+            NOISY,
+            references,
+        ):
             return name, scores
     return None
 

@@ -17,13 +17,14 @@ from espnet2_bspmpnet.report.contents import (
     improvement_by_snr,
     label,
     layer_weights,
-    protocols_of,
     read_example,
+    references_of,
     seconds_to_hear,
     spectrograms,
     training,
 )
 from espnet2_bspmpnet.report.experiment import Absent, TestSet, find_test_sets
+from espnet2_bspmpnet.scoring import REFERENCES
 from espnet2_bspmpnet.scoring.results import tables, trained_with
 
 TEMPLATE = Path(__file__).with_suffix(".html")
@@ -116,10 +117,10 @@ class _Page:
         self.parts.append(_tiles(test_set))
         self.parts.append(_tables_as_html(tables(rows)))
         self.heading(f"Utterance by utterance: {name}")
-        if test_set.noisy and "paper" in protocols_of(test_set):
+        if test_set.noisy and "pcs" in references_of(test_set):
             self.parts.append(
-                "<p class=faint>Noisy speech is always compared with clean speech, "
-                "under the protocol paper as well.</p>"
+                "<p class=faint>Noisy speech is always compared with clean speech, beside "
+                "PCS of the clean speech as well.</p>"
             )
         self.figures(before_and_after(test_set))
         self.parts.append(
@@ -136,7 +137,7 @@ class _Page:
 
     def _add_examples(self, test_set: TestSet, seconds: float) -> None:
         name, scores = test_set.systems[0]
-        protocol = scores.summary.protocol
+        reference = scores.summary.reference
         examples = choose_examples(test_set)
         read = {
             which: read_example(test_set, test_set.utterances[place], seconds)
@@ -146,7 +147,8 @@ class _Page:
             raise Absent("recordings were not found (--data_dir names noisy and clean)")
         judged = escape(label(name, test_set.name))
         self.parts.append(
-            f"<p class=faint>By improvement in PESQ: {judged}, protocol {protocol}.</p>"
+            f"<p class=faint>By improvement in PESQ: {judged}, reference: "
+            f"{REFERENCES[reference]}.</p>"
         )
         for which, place in examples.items():
             utterance = test_set.utterances[place]
@@ -193,10 +195,10 @@ def _tiles(test_set: TestSet) -> str:
         tiles.append(f"<div class=tile>{shown}<b>{mean}</b></div>")
     system = escape(label(name, test_set.name))
     arrow = f"noisy → {system}" if test_set.noisy else system
-    said = f"{arrow}, {scores.summary.utterances} utterances, protocol "
+    said = f"{arrow}, {scores.summary.utterances} utterances, reference: "
     return (
         f"<div class=tiles>{''.join(tiles)}</div>\n"
-        f"<p class=faint>Means: {said}{scores.summary.protocol}.</p>"
+        f"<p class=faint>Means: {said}{REFERENCES[scores.summary.reference]}.</p>"
     )
 
 

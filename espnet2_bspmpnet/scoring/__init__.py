@@ -1,1 +1,7 @@
-"""Folders of recordings in, scores and tables out."""
+"""Folders of recordings scored against clean speech, and the tables of their scores."""
+
+# What speech is compared with: --reference of `bspmpnet score` -> in tables.
+REFERENCES = {"clean": "clean speech", "pcs": "PCS of the clean speech"}
+BOTH = "both"
+# What the references were called as values of --protocol, also in summary.json and folders.
+OLD_REFERENCES = {"standard": "clean", "paper": "pcs"}

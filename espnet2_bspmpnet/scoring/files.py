@@ -14,11 +14,10 @@ import numpy as np
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.atomic import write_text
 from espnet2_bspmpnet.measures.intervals import mean_intervals
+from espnet2_bspmpnet.scoring import OLD_REFERENCES, REFERENCES
 
-PROTOCOLS = {
-    "standard": "the reference is the clean speech",
-    "paper": "the reference is the clean speech with PCS",
-}
+# Where both are asked for, each has a folder.
+FOLDERS = {name: f"reference_{name}" for name in REFERENCES}
 NOISY = "noisy"  # the system that leaves everything as it is
 DECIMALS = 6
 # Up to the next one, as a reason may have semicolons itself.
@@ -84,18 +83,18 @@ class Summary:
     """All metrics over a set of utterances.
 
     Args:
-        protocol: one of PROTOCOLS.
+        reference: one of REFERENCES.
         system: the name that `score` was given; "noisy" is the unprocessed speech.
-        references: a hash of the references; scores of equal ones may be compared.
+        references_hash: of the clean recordings; scores of equal ones may be compared.
         utterances: their number.
         notes: what had to be done to recordings before, for people to read.
         metrics: metric -> its statistics.
         differences: other system -> metric -> the difference to it.
     """
 
-    protocol: str
+    reference: str
     system: str
-    references: str
+    references_hash: str
     utterances: int
     notes: list[str]
     metrics: dict[str, Statistics]
@@ -233,6 +232,9 @@ def _damaged(path: Path) -> UserError:
 def _read_summary(path: Path) -> Summary:
     try:
         content = json.loads(_read(path))
+        if "protocol" in content:  # written before references had these names
+            content["reference"] = OLD_REFERENCES[content.pop("protocol")]
+            content["references_hash"] = content.pop("references")
         metrics = {
             name: Statistics(**_with_interval(values))
             for name, values in content.pop("metrics").items()

@@ -1,14 +1,14 @@
 """Scores of files: folders of recordings in, tables and summaries out.
 
-Under the protocol ``standard`` the reference is the clean speech, as every system of
-the field reports.  Under ``paper`` it is the clean speech with PCS, at its own level
-and loudness: the paper's figures are such (its noisy row is the standard one).
+The reference is the clean speech (``clean``), as every system of the field reports, or
+PCS of the clean speech (``pcs``), at its own level and loudness: the paper's figures are
+such, apart from its noisy row, which is that of the clean speech.
 
-``score`` writes to DIR[/PROTOCOL][/NAME], where PROTOCOL is there if both are asked for
-and NAME if the system has one:
+``score`` writes to DIR[/reference_clean or _pcs][/NAME], where the former is there if both
+references are asked for and NAME if the system has one:
 
     utterances.tsv  one row an utterance: its metrics, reasons for empty cells, notes
-    summary.json    means and their intervals, see score_files.Summary
+    summary.json    means and their intervals, see files.Summary
 
 and to DIR itself RESULTS.md, the tables, and scores.jsonl, see journal.py.
 """
@@ -33,11 +33,11 @@ from espnet2_bspmpnet.measures.metrics import (
 )
 from espnet2_bspmpnet.measures.pcs_boost import boost
 from espnet2_bspmpnet.sample_rate import SAMPLE_RATE
-from espnet2_bspmpnet.scoring import results
+from espnet2_bspmpnet.scoring import BOTH, OLD_REFERENCES, REFERENCES, results
 from espnet2_bspmpnet.scoring.files import (
     DECIMALS,
+    FOLDERS,
     NOISY,
-    PROTOCOLS,
     Row,
     Scores,
     Summary,
@@ -55,7 +55,6 @@ from espnet2_bspmpnet.scoring.pairs import (
 )
 
 UNNAMED = "enhanced"  # a lone system, whose scores lie in the output folder itself
-BOTH = "both"
 RTF = "RTF"
 # What is compared: the recordings as they are, the reference with PCS, both with PCS,
 # or nothing, as the measure looks at the estimate alone.
@@ -75,12 +74,12 @@ class _System:
     named: bool = True
     natural: bool = False
 
-    def kind(self, metric: str, protocol: str) -> str:
-        if protocol == "paper" and self.natural:
+    def kind(self, metric: str, reference: str) -> str:
+        if reference == "pcs" and self.natural:
             return PCS_BOTH
         if metric in REFERENCE_FREE:
             return ALONE
-        return PCS if protocol == "paper" else CLEAN
+        return PCS if reference == "pcs" else CLEAN
 
     def times(self) -> dict[str, float]:
         """Read how long each utterance took; empty where nobody wrote it down."""
@@ -105,7 +104,7 @@ def score(
     output: str | Path,
     *,
     noisy: str | Path | None = None,
-    protocol: str = "standard",
+    reference: str = "clean",
     metrics: Sequence[str] | None = None,
     natural: Collection[str] = (),
     nj: int = 1,
@@ -121,23 +120,23 @@ def score(
             Times are read from a file utt2seconds beside it.
         output: folder to write to.
         noisy: the unprocessed speech, to show improvements.
-        protocol: "standard", "paper" or "both".
+        reference: "clean", "pcs" or "both".
         metrics: names out of METRICS, and RTF, the real-time factor; None takes all
             (RTF where there are times).
-        natural: systems that PCS is applied to under the protocol "paper", as they give
-            out speech of natural spectral balance.
+        natural: systems that PCS is applied to before they are compared with "pcs", as
+            they give out speech of natural spectral balance.
         nj: number of processes.
         part: (k, n) measures the k-th of n shares of the utterances alone; jobs do so
             at the same time, and a last call without it finds what they measured.
 
     Returns:
-        For each protocol the systems' scores, first the noisy speech's; none of a part.
+        For each reference the systems' scores, first the noisy speech's; none of a part.
 
     Raises:
-        UserError: an unknown metric, protocol or name, utterances that differ, bad
+        UserError: an unknown metric, reference or name, utterances that differ, bad
             files, lengths that differ by more than 0.1 s.
     """
-    protocols = _protocols(protocol)
+    references = _references(reference)
     systems = _systems(inf, noisy, natural)
     metrics = _metrics(metrics, systems)
     paths = {"": Path(ref)} | {one.name: one.path for one in systems}
@@ -146,10 +145,10 @@ def score(
     for name, ours in pairs.items():
         for note in notes_on(ours):
             logging.warning("%s: %s", name, note)
-    # The paper's noisy row is the standard one.
+    # The noisy speech is always compared with clean speech, as in the paper.
     runs = [
-        (system, "standard" if system.name == NOISY else protocol)
-        for protocol in protocols
+        (system, "clean" if system.name == NOISY else reference)
+        for reference in references
         for system in systems
     ]
     runs = list(dict.fromkeys(runs))
@@ -165,26 +164,33 @@ def score(
     if part is not None:
         return []
     journal.save()
+    _rename_old_folders(output)
     found = _with_differences(
         [
-            _scores(system, protocol, pairs[system.name], metrics, journal)
-            for system, protocol in runs
+            _scores(system, reference, pairs[system.name], metrics, journal)
+            for system, reference in runs
         ]
     )
-    for (system, protocol), scores in zip(runs, found, strict=True):
-        folder = output / protocol if len(protocols) > 1 else output
+    for (system, reference), scores in zip(runs, found, strict=True):
+        folder = output / FOLDERS[reference] if len(references) > 1 else output
         scores.write(folder / system.name if system.named else folder)
     rows = [(scores.summary.system, scores) for scores in found]
     write_text(output / "RESULTS.md", f"# RESULTS\n\n{results.tables(rows)}")
     return found
 
 
-def _protocols(asked: str) -> tuple[str, ...]:
+def _rename_old_folders(output: Path) -> None:
+    for old, reference in OLD_REFERENCES.items():
+        if (output / old).is_dir() and not (output / FOLDERS[reference]).exists():
+            (output / old).rename(output / FOLDERS[reference])
+
+
+def _references(asked: str) -> tuple[str, ...]:
     if asked == BOTH:
-        return tuple(PROTOCOLS)
-    if asked not in PROTOCOLS:
-        allowed = ", ".join([*PROTOCOLS, BOTH])
-        raise UserError(f"protocol: {asked!r} is not one of {allowed}")
+        return tuple(REFERENCES)
+    if asked not in REFERENCES:
+        allowed = ", ".join([*REFERENCES, BOTH])
+        raise UserError(f"reference: {asked!r} is not one of {allowed}")
     return (asked,)
 
 
@@ -238,10 +244,10 @@ def _tasks(
 ) -> list[_Task]:
     """List what is still to be measured: one task a pair, in the order of the runs."""
     wanted: dict[Pair, dict[str, dict[str, None]]] = {}
-    for system, protocol in runs:
+    for system, reference in runs:
         for pair in pairs[system.name].values():
             for metric in metrics:
-                kind = system.kind(metric, protocol)
+                kind = system.kind(metric, reference)
                 if metric != RTF and metric not in journal[pair.comparison(kind)]:
                     wanted.setdefault(pair, {}).setdefault(kind, {})[metric] = None
     return [
@@ -281,7 +287,7 @@ def _as_compared(
 
 def _scores(
     system: _System,
-    protocol: str,
+    reference: str,
     pairs: Mapping[str, Pair],
     metrics: Sequence[str],
     journal: Journal,
@@ -295,19 +301,19 @@ def _scores(
             if metric == RTF:
                 outcome = _real_time_factor(times.get(utterance), pair.estimate)
             else:
-                outcome = journal[pair.comparison(system.kind(metric, protocol))]
+                outcome = journal[pair.comparison(system.kind(metric, reference))]
             if metric in outcome.values:
                 values[metric] = outcome.values[metric]
             else:
                 reasons[metric] = outcome.reasons[metric]
         rows.append(Row(utterance, values, reasons, pair.note))
     notes = notes_on(pairs)
-    if protocol == "paper":
+    if reference == "pcs":
         notes += _notes_on_pcs(system, pairs)
     summary = Summary(
-        protocol=protocol,
+        reference=reference,
         system=system.name,
-        references=hash_of_references(pairs),
+        references_hash=hash_of_references(pairs),
         utterances=len(rows),
         notes=notes,
         metrics=statistics(rows, metrics),
@@ -334,12 +340,12 @@ def _with_differences(found: Sequence[Scores]) -> list[Scores]:
     """Add to each system's summary how it differs from the noisy and the first one."""
     complete = []
     for scores in found:
-        protocol = scores.summary.protocol
+        reference = scores.summary.reference
         noisy = [other for other in found if other.summary.system == NOISY]
         first = [
             other
             for other in found
-            if other.summary.system != NOISY and other.summary.protocol == protocol
+            if other.summary.system != NOISY and other.summary.reference == reference
         ][:1]
         others = {
             other.summary.system: differences(scores, other)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.atomic import write_text
+from espnet2_bspmpnet.scoring import OLD_REFERENCES, REFERENCES
 from espnet2_bspmpnet.scoring.files import (
+    FOLDERS,
     NOISY,
-    PROTOCOLS,
     Difference,
     Interval,
     Scores,
@@ -28,7 +29,7 @@ NamedScores = tuple[str, Scores]
 
 
 def tables(rows: Sequence[NamedScores]) -> str:
-    """Lay out scores as Markdown: a section for each test set and protocol.
+    """Lay out scores as Markdown: a section for each test set and reference.
 
     A section has the means, the best in bold, their intervals, the improvements over
     the noisy speech and the differences to the first system, each where there is
@@ -43,14 +44,16 @@ def tables(rows: Sequence[NamedScores]) -> str:
     if not rows:
         raise UserError("nothing to report; name at least one folder of scores")
     sections = []
-    for references in dict.fromkeys(scores.summary.references for _, scores in rows):
-        alike = [row for row in rows if row[1].summary.references == references]
+    for references in dict.fromkeys(
+        scores.summary.references_hash for _, scores in rows
+    ):
+        alike = [row for row in rows if row[1].summary.references_hash == references]
         noisy = [row for row in alike if _is_noisy(row)][:1]
         systems = [row for row in alike if not _is_noisy(row)]
-        asked = [p for p in PROTOCOLS if any(_protocol(row) == p for row in systems)]
-        for protocol in asked or ["standard"]:
-            judged = [row for row in systems if _protocol(row) == protocol]
-            sections.append(_section(protocol, noisy, judged))
+        asked = [p for p in REFERENCES if any(_reference(row) == p for row in systems)]
+        for reference in asked or ["clean"]:
+            judged = [row for row in systems if _reference(row) == reference]
+            sections.append(_section(reference, noisy, judged))
     return "\n".join(sections)
 
 
@@ -58,12 +61,12 @@ def _is_noisy(row: NamedScores) -> bool:
     return row[1].summary.system == NOISY
 
 
-def _protocol(row: NamedScores) -> str:
-    return row[1].summary.protocol
+def _reference(row: NamedScores) -> str:
+    return row[1].summary.reference
 
 
 def _section(
-    protocol: str, noisy: Sequence[NamedScores], systems: Sequence[NamedScores]
+    reference: str, noisy: Sequence[NamedScores], systems: Sequence[NamedScores]
 ) -> str:
     rows = [*noisy, *systems]
     metrics = list(
@@ -92,9 +95,9 @@ def _section(
     if len(systems) > 1:
         title = f"difference to {systems[0][0]}"
         parts.append(_differences(title, metrics, systems[1:], systems[0]))
-    notes = _notes(protocol, noisy, systems, metrics)
+    notes = _notes(reference, noisy, systems, metrics)
     parts.append("".join(f"- {note}\n" for note in notes))
-    title = f"### Protocol {protocol}: {PROTOCOLS[protocol]}\n"
+    title = f"### Reference: {REFERENCES[reference]}\n"
     return "\n".join([title, *(part for part in parts if part)])
 
 
@@ -179,16 +182,16 @@ def _grid(
 
 
 def _notes(
-    protocol: str,
+    reference: str,
     noisy: Sequence[NamedScores],
     systems: Sequence[NamedScores],
     metrics: Sequence[str],
 ) -> list[str]:
     rows = [*noisy, *systems]
     utterances = {scores.summary.utterances for _, scores in rows}
-    notes = [f"Utterances: {utterances.pop()}, which intervals are bootstrapped over."]
-    if protocol != "standard":
-        notes += [f"{name}: scored by the protocol standard." for name, _ in noisy]
+    notes = [f"Utterances: {utterances.pop()}; intervals by bootstrap over them."]
+    if reference != "clean":
+        notes += [f"{name}: compared with clean speech." for name, _ in noisy]
     for name, scores in rows:
         summary = scores.summary
         missing = [metric for metric in metrics if metric not in summary.metrics]
@@ -222,7 +225,7 @@ def find_scores(folder: str | Path, name: str = "") -> list[NamedScores]:
 
     Returns:
         The name and the folders below this one, joined by slashes -> scores.  Folders
-        named "scoring" or after protocols are left out of names; where only one system
+        named "scoring" or after references are left out of names; where only one system
         was scored, a given name is its name.
 
     Raises:
@@ -237,7 +240,7 @@ def find_scores(folder: str | Path, name: str = "") -> list[NamedScores]:
         [
             part
             for part in path.relative_to(folder).parts
-            if part != SCORING and part not in PROTOCOLS
+            if part not in (SCORING, *FOLDERS.values(), *OLD_REFERENCES)
         ]
         for path in paths
     ]

@@ -284,8 +284,8 @@ def test_the_whole_chain_trains_enhances_scores_and_packs(recipe, eight_pairs):
     assert len(recipe.lines("exp/enh_tiny/enhanced_tt_mini/spk1.scp")) == 8
     for results in ("exp/enh_tiny/RESULTS.md", "exp/RESULTS.md"):
         text = "\n".join(recipe.lines(results))
-        for protocol in ("standard", "paper"):
-            _, section = text.split(f"### Protocol {protocol}: ")
+        for reference in ("clean speech", "PCS of the clean speech"):
+            _, section = text.split(f"### Reference: {reference}\n")
             means = section.split("|95 % interval|")[0].splitlines()
             names = [row.split("|")[1] for row in means if "tt_mini|" in row]
             assert names[0] == "noisy_tt_mini"

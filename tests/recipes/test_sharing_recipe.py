@@ -29,7 +29,7 @@ def trained(recipe, make_pairs) -> Recipe:
 
 def means(recipe, exp: str) -> dict:
     """Mean of each measure that an experiment's enhanced speech was given."""
-    path = f"exp/{exp}/enhanced_tt_mini/scoring/standard/summary.json"
+    path = f"exp/{exp}/enhanced_tt_mini/scoring/reference_clean/summary.json"
     summary = json.loads((recipe.folder / path).read_text())
     return {name: told["mean"] for name, told in summary["metrics"].items()}
 

@@ -62,6 +62,6 @@ def test_all_stages_from_the_download_to_the_packed_model(
     for folder in ("enhanced_tt_2spk", "enhanced_tt_2spk_boosted"):
         assert len(recipe.lines(f"exp/enh_tiny/{folder}/spk1.scp")) == 4
     results = (expected / "RESULTS.md").read_text()
-    assert "noisy_tt_2spk" in results and "### Protocol paper: " in results
+    assert "noisy_tt_2spk" in results and "### Reference: PCS of " in results
     with zipfile.ZipFile(expected / "enh_tiny_valid.pesq.best.zip") as packed:
         assert "exp/enh_tiny/config.yaml" in packed.namelist()

@@ -34,7 +34,7 @@ OURS = {"PESQ": [1.4, 2.5, 2.2, 2.4], "SI_SNR": [9.0, 9.0, 9.0, None]}
 PREFIX = "separator.bsp_mpnet.fs_ssl.layer_weights"
 
 
-def write_scores(folder: Path, system: str, protocol: str, columns: dict) -> None:
+def write_scores(folder: Path, system: str, reference: str, columns: dict) -> None:
     """Write scores of the four utterances: metric -> values, None for undefined."""
     rows = []
     for place, utterance in enumerate(IDS):
@@ -43,7 +43,7 @@ def write_scores(folder: Path, system: str, protocol: str, columns: dict) -> Non
         values = {name: value for name, value in values.items() if value is not None}
         rows.append(Row(utterance, values, reasons))
     summary = Summary(
-        protocol, system, "tt", len(IDS), [], statistics(rows, list(columns))
+        reference, system, "tt", len(IDS), [], statistics(rows, list(columns))
     )
     Scores(rows, summary).write(folder)
 
@@ -90,12 +90,12 @@ def recipe(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     data = tmp_path / "dump/raw/tt"
     expdir = tmp_path / "exp/mine"
-    write_scores(data / "scoring/noisy", "noisy", "standard", NOISY)
+    write_scores(data / "scoring/noisy", "noisy", "clean", NOISY)
     enhanced = write_audio(tmp_path / "audio/enhanced", snr=20.0)
     for name in ("enhanced_tt", "enhanced_tt_boosted"):
-        for protocol in ("standard", "paper"):
-            folder = expdir / name / "scoring" / protocol
-            write_scores(folder, "enhanced", protocol, OURS)
+        for reference in ("clean", "pcs"):
+            folder = expdir / name / "scoring" / f"reference_{reference}"
+            write_scores(folder, "enhanced", reference, OURS)
         write_scp(expdir / name / "spk1.scp", enhanced)
     write_scp(data / "wav.scp", write_audio(tmp_path / "audio/noisy", snr=5.0))
     write_scp(data / "spk1.scp", write_audio(tmp_path / "audio/clean", snr=None))
@@ -181,8 +181,8 @@ def test_the_page_can_be_read_without_seeing_it(undrawn):
 
 def test_its_tables_are_those_of_the_results(undrawn):
     source = Page(write_report("exp/mine")).source
-    assert "Protocol standard: the reference is the clean speech</h3>" in source
-    assert "Protocol paper: " in source
+    assert "<h3>Reference: clean speech</h3>" in source
+    assert "<h3>Reference: PCS of the clean speech</h3>" in source
     # Means of PESQ and SI-SNR, the best in bold, and what a mean leaves out.
     row = "<td>1.75</td><td>2.50</td>"
     assert f"<tr><th scope=row>noisy_tt</th>{row}</tr>" in source

@@ -119,7 +119,7 @@ def test_scores_are_written_row_by_row_with_a_summary(folders):
     assert min(values) <= statistics.interval[0] < statistics.interval[1] <= max(values)
     assert (statistics.count, statistics.failures) == (2, 1)
     assert statistics.reasons == {"the estimate is silent": 1}
-    assert summary.protocol == "standard"
+    assert summary.reference == "clean"
     read = Scores.read(folders / "scores")
     assert read.summary == summary
     assert [row.reasons for row in read.rows][1] == {
@@ -145,7 +145,7 @@ def test_one_process_and_two_give_the_same_files(folders):
 
 
 def test_parts_and_a_last_call_give_what_one_call_gives(folders, measured):
-    options = {"noisy": "noisy", "protocol": "both", "metrics": ("PESQ", "SI_SNR")}
+    options = {"noisy": "noisy", "reference": "both", "metrics": ("PESQ", "SI_SNR")}
     score("clean", {"ours": "better"}, "whole", **options)
     count = len(measured)
     for part in ((2, 2), (1, 2), (4, 4)):
@@ -205,45 +205,61 @@ def test_several_systems_have_a_folder_each_and_are_compared(folders):
     assert improved.count == 3
 
 
-def test_the_protocol_paper_compares_with_pcs_of_the_clean_speech(folders):
+def test_the_reference_pcs_is_pcs_of_the_clean_speech(folders):
     for path in (folders / "clean").iterdir():
         wave, rate = soundfile.read(path)
         write(folders / "boosted" / path.name, boost(wave, rate), rate, "DOUBLE")
-    standard, paper = (
-        score("clean", "boosted", name, metrics=("SI_SNR",), protocol=name)[0].summary
-        for name in ("standard", "paper")
+    clean, pcs = (
+        score("clean", "boosted", name, metrics=("SI_SNR",), reference=name)[0].summary
+        for name in ("clean", "pcs")
     )
-    assert standard.metrics["SI_SNR"].mean < 20
+    assert clean.metrics["SI_SNR"].mean < 20
     same = {"no difference from the reference to measure": 3}
-    assert paper.metrics["SI_SNR"].reasons == same
-    assert (standard.protocol, paper.protocol) == ("standard", "paper")
+    assert pcs.metrics["SI_SNR"].reasons == same
+    assert (clean.reference, pcs.reference) == ("clean", "pcs")
 
 
-def test_both_protocols_have_a_folder_each_and_noisy_speech_is_scored_by_one(folders):
+def test_both_references_have_a_folder_each_and_noisy_speech_is_scored_by_one(folders):
     found = score(
         "clean",
         {"ours": "better"},
         "scores",
         noisy="noisy",
-        protocol="both",
+        reference="both",
         metrics=("STOI",),
     )
-    assert [(s.summary.protocol, s.summary.system) for s in found] == [
-        ("standard", "noisy"),
-        ("standard", "ours"),
-        ("paper", "ours"),
+    assert [(s.summary.reference, s.summary.system) for s in found] == [
+        ("clean", "noisy"),
+        ("clean", "ours"),
+        ("pcs", "ours"),
     ]
-    for place in ("standard/noisy", "standard/ours", "paper/ours"):
-        assert (folders / "scores" / place / "summary.json").is_file()
+    for place in ("clean/noisy", "clean/ours", "pcs/ours"):
+        assert (folders / f"scores/reference_{place}/summary.json").is_file()
     assert list(found[2].summary.differences) == ["noisy"]
     (noisy_row,) = score(
-        "clean", {}, "alone", noisy="noisy", protocol="paper", metrics=("STOI",)
+        "clean", {}, "alone", noisy="noisy", reference="pcs", metrics=("STOI",)
     )
     assert noisy_row.summary.metrics == found[0].summary.metrics
 
 
+def test_scores_of_an_older_version_are_read_and_their_folders_renamed(folders):
+    options = {"reference": "both", "metrics": ("STOI",)}
+    found = score("clean", {"ours": "better"}, "scores", **options)
+    for new, old in (("clean", "standard"), ("pcs", "paper")):
+        folder = (folders / f"scores/reference_{new}").rename(folders / "scores" / old)
+        text = (folder / "ours/summary.json").read_text()
+        text = text.replace(f'"reference": "{new}"', f'"protocol": "{old}"')
+        (folder / "ours/summary.json").write_text(
+            text.replace("references_hash", "references")
+        )
+        assert Scores.read(folder / "ours") in found
+    assert score("clean", {"ours": "better"}, "scores", **options) == found
+    assert not (folders / "scores/standard").exists()
+    assert len(list(folders.glob("scores/**/summary.json"))) == 2
+
+
 def test_pcs_is_applied_to_systems_whose_speech_is_natural(folders):
-    options = {"protocol": "paper", "metrics": ("SI_SNR",)}
+    options = {"reference": "pcs", "metrics": ("SI_SNR",)}
     boosted, natural = (
         score("clean", {"ours": "better"}, "scores", natural=names, **options)[0]
         for names in ((), ("ours",))
@@ -257,11 +273,11 @@ def test_pcs_is_applied_to_systems_whose_speech_is_natural(folders):
         score("clean", {"ours": "better"}, "scores", natural=["other"], **options)
 
 
-def test_above_16_khz_the_protocol_paper_compares_at_16_khz(folders):
+def test_above_16_khz_the_reference_pcs_compares_at_16_khz(folders):
     clean = speechlike(rate=48000)
     for part, wave in (("fine", clean), ("coarse", noisy(clean, 20.0))):
         write(folders / part / "u.wav", wave, 48000)
-    (scores,) = score("fine", "coarse", "s", protocol="paper", metrics=("SI_SNR",))
+    (scores,) = score("fine", "coarse", "s", reference="pcs", metrics=("SI_SNR",))
     assert scores.summary.notes == [
         "compared at 16000 Hz, the highest rate PCS is made for"
     ]
@@ -269,7 +285,7 @@ def test_above_16_khz_the_protocol_paper_compares_at_16_khz(folders):
 
 
 def test_measures_of_the_estimate_alone_are_taken_once_for_both(folders, measured):
-    score("clean", "noisy", "scores", protocol="both", metrics=("STOI", "DNSMOS_OVRL"))
+    score("clean", "noisy", "scores", reference="both", metrics=("STOI", "DNSMOS_OVRL"))
     assert sorted(measured) == 3 * [("DNSMOS_OVRL",)] + 6 * [("STOI",)]
 
 
@@ -393,7 +409,7 @@ def test_names_without_partner_are_listed(folders):
     [
         ({"metrics": ("PESQ", "PESK")}, "unknown metric PESK; choose from PESQ"),
         ({"metrics": ()}, "unknown metric \\(none\\)"),
-        ({"protocol": "papers"}, "protocol: 'papers' is not one of standard, paper"),
+        ({"reference": "papers"}, "reference: 'papers' is not one of clean, pcs"),
         ({"inf": {"noisy": "noisy"}}, "'noisy' .*cannot be a system's name"),
         ({"inf": {"a/b": "noisy"}}, "'a/b' .*cannot be a system's name"),
         ({"inf": {}}, "nothing to score"),
@@ -423,8 +439,6 @@ def test_missing_or_damaged_scores_are_named(folders):
 def test_reasons_are_read_as_they_were_written(tmp_path):
     reasons = {"PESQ": "too short; 0.1 s: no utterance", "SI_SNR": "silent"}
     rows = [Row("u", {}, reasons), Row("v", {"PESQ": 1.5, "SI_SNR": -2.0}, {}, "cut")]
-    summary = Summary(
-        "standard", "ours", "x", 2, [], statistics(rows, ["PESQ", "SI_SNR"])
-    )
+    summary = Summary("clean", "ours", "x", 2, [], statistics(rows, ["PESQ", "SI_SNR"]))
     Scores(rows, summary).write(tmp_path)
     assert Scores.read(tmp_path).rows == rows

@@ -1,4 +1,4 @@
-"""RESULTS.md looks like ESPnet's, names its protocol and hides no missing value."""
+"""RESULTS.md looks like ESPnet's, names its reference and hides no missing value."""
 
 import subprocess
 
@@ -17,7 +17,7 @@ from espnet2_bspmpnet.scoring.results import (
 
 def scores(
     system: str = "enhanced",
-    protocol: str = "standard",
+    reference: str = "clean",
     references: str = "tt",
     notes: tuple[str, ...] = (),
     **values: list[float | None],
@@ -32,7 +32,7 @@ def scores(
         rows.append(Row(f"u{place}", known, reasons))
     metrics = statistics(rows, list(values))
     return Scores(
-        rows, Summary(protocol, system, references, count, list(notes), metrics)
+        rows, Summary(reference, system, references, count, list(notes), metrics)
     )
 
 
@@ -42,10 +42,10 @@ def lines(text: str, title: str) -> list[str]:
     return table.splitlines()[2:]
 
 
-def test_means_have_two_decimals_and_the_protocol_is_named():
+def test_means_have_two_decimals_and_the_reference_is_named():
     row = scores(PESQ=[1.974, 1.976], STOI=[91.2345, 91.2345])
     assert tables([("enhanced_tt", row)]) == (
-        "### Protocol standard: the reference is the clean speech\n"
+        "### Reference: clean speech\n"
         "\n"
         "|dataset|PESQ|STOI|\n"
         "|---|---|---|\n"
@@ -55,7 +55,7 @@ def test_means_have_two_decimals_and_the_protocol_is_named():
         "|---|---|---|\n"
         "|enhanced_tt|1.97 … 1.98|91.23 … 91.23|\n"
         "\n"
-        "- Utterances: 2, which intervals are bootstrapped over.\n"
+        "- Utterances: 2; intervals by bootstrap over them.\n"
     )
 
 
@@ -96,25 +96,25 @@ def test_systems_are_compared_with_the_first_utterance_by_utterance():
     assert "improvement" not in text
 
 
-def test_protocols_and_test_sets_have_tables_of_their_own():
+def test_references_and_test_sets_have_tables_of_their_own():
     text = tables(
         [
             ("noisy_tt", scores("noisy", PESQ=[1.0, 1.2])),
             ("ours_tt", scores(PESQ=[2.0, 2.2])),
-            ("ours_tt", scores(protocol="paper", PESQ=[2.5, 2.7])),
+            ("ours_tt", scores(reference="pcs", PESQ=[2.5, 2.7])),
             ("noisy_dev", scores("noisy", references="dev", PESQ=[1.5])),
         ]
     )
-    standard, paper, dev = text.split("### Protocol ")[1:]
-    assert standard.startswith("standard: the reference is the clean speech\n")
-    assert paper.startswith("paper: the reference is the clean speech with PCS\n")
-    assert lines(standard, "dataset") == ["|noisy_tt|1.10|", "|ours_tt|**2.10**|"]
-    assert lines(paper, "dataset") == ["|noisy_tt|1.10|", "|ours_tt|**2.60**|"]
-    assert lines(paper, "improvement over noisy_tt") == [
+    clean, pcs, dev = text.split("### Reference: ")[1:]
+    assert clean.startswith("clean speech\n")
+    assert pcs.startswith("PCS of the clean speech\n")
+    assert lines(clean, "dataset") == ["|noisy_tt|1.10|", "|ours_tt|**2.10**|"]
+    assert lines(pcs, "dataset") == ["|noisy_tt|1.10|", "|ours_tt|**2.60**|"]
+    assert lines(pcs, "improvement over noisy_tt") == [
         "|ours_tt|+1.50 (+1.50 … +1.50)|"
     ]
-    assert "- noisy_tt: scored by the protocol standard." in paper
-    assert "scored by" not in standard
+    assert "- noisy_tt: compared with clean speech." in pcs
+    assert "compared with" not in clean
     assert lines(dev, "dataset") == ["|noisy_dev|1.50|"]
 
 
@@ -147,9 +147,9 @@ def test_nothing_to_report_is_an_error():
 def test_scores_are_found_below_a_folder_and_named_after_where_they_lie(tmp_path):
     one = scores(PESQ=[2.0])
     for place in (
-        "exp/enh_a/enhanced_tt/scoring/standard",
-        "exp/enh_a/enhanced_tt/scoring/paper",
-        "exp/enh_b/enhanced_tt/scoring/standard",
+        "exp/enh_a/enhanced_tt/scoring/reference_clean",
+        "exp/enh_a/enhanced_tt/scoring/reference_pcs",
+        "exp/enh_b/enhanced_tt/scoring/reference_clean",
     ):
         one.write(tmp_path / place)
 
