@@ -21,6 +21,7 @@ from espnet2.train.trainer import Trainer
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.atomic import replacing
 from espnet2_bspmpnet.files.checkpoints import read_checkpoint
+from espnet2_bspmpnet.jobs.state import started_from_scratch, starts_from_scratch
 from espnet2_bspmpnet.training.augmentation import augmenting
 from espnet2_bspmpnet.training.feature_cache import caching_features
 from espnet2_bspmpnet.training.fine_tuning import (
@@ -30,10 +31,6 @@ from espnet2_bspmpnet.training.fine_tuning import (
 )
 from espnet2_bspmpnet.training.progress import Progress
 
-# A file in the folder of an experiment that asks for a training from the start, and tells
-# on which data. It is renamed once that has begun: the same command, run again, resumes.
-START_ANEW = ".start_anew"
-TRAINED_ON = ".trained_on"
 OLD = "old"  # where the files of the training before go
 FILES = ("checkpoint.pth", "*epoch.pth", "*.best.pth", "latest.pth", "*.ave*.pth")
 
@@ -63,7 +60,7 @@ class ResumableTrainer(Trainer):
         distributed = distributed_option.distributed
         first = not distributed or distributed_option.dist_rank == 0
         if first:
-            if not trainer_options.resume or (output_dir / START_ANEW).exists():
+            if not trainer_options.resume or starts_from_scratch(output_dir):
                 set_aside(output_dir)
             finish_epoch(output_dir, trainer_options.best_model_criterion)
         if distributed:  # all look for the checkpoint after it was set aside
@@ -194,8 +191,7 @@ def set_aside(output_dir: Path) -> None:
                 shutil.rmtree(old / path.name, ignore_errors=True)
             path.replace(old / path.name)
         logging.info("Training starts anew; the files of the one before are in %s", old)
-    if (output_dir / START_ANEW).exists():
-        (output_dir / START_ANEW).replace(output_dir / TRAINED_ON)
+    started_from_scratch(output_dir)
 
 
 @contextmanager

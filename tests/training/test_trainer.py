@@ -18,9 +18,8 @@ import yaml
 
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.checkpoints import read_checkpoint
+from espnet2_bspmpnet.jobs.state import begin_step, starts_from_scratch
 from espnet2_bspmpnet.training.trainer import (
-    START_ANEW,
-    TRAINED_ON,
     RankingReporter,
     finish_epoch,
     saving_whole_files,
@@ -342,15 +341,18 @@ def test_mixed_precision_on_the_cpu_trains_as_well(pairs, trained, tmp_path):
     assert {w.dtype for w in weights if w.is_floating_point()} == {torch.float32}
 
 
-def test_a_training_that_is_to_start_anew_does_so_once(pairs, trained, tmp_path):
+def test_a_training_that_is_to_start_from_scratch_does_so_once(
+    pairs, trained, tmp_path
+):
     """As local/enh.sh --resume false asks for; a requeued job must resume after that."""
     output_dir = tmp_path / "enh_anew"
     shutil.copytree(trained, output_dir, symlinks=True)
-    (output_dir / START_ANEW).write_text("other data")
+    asked = {"marker": output_dir / ".trained", "reads": [], "runs": []}
+    begin_step(**asked, trained_on=[pairs], resume=False)
     command = arguments(pairs, output_dir, max_epoch=1)
     train(command)
-    assert not (output_dir / START_ANEW).exists()
-    assert (output_dir / TRAINED_ON).read_text() == "other data"
+    assert not starts_from_scratch(output_dir)
+    assert begin_step(**asked, trained_on=[pairs]).run  # these are the data it noted
     models = sorted(path.name for path in output_dir.glob("*epoch.pth"))
     assert models == ["1epoch.pth"]
     assert_same_model(output_dir / "old/3epoch.pth", trained / "3epoch.pth")
