@@ -125,7 +125,8 @@ def ours(upstream: str, checkpoint: str):
     from espnet2_bspmpnet.ssl.models import SSLModel
 
     imports = peak_bytes()
-    model = SSLModel(upstream, None, checkpoint, "partial").train()
+    model = SSLModel(upstream, checkpoint=checkpoint).train()
+    model.load_pretrained()
 
     def features(wave, weights):
         import torch

@@ -1,5 +1,7 @@
 """The loss (Eqs. 11-15), and what ESPnet needs to compute it."""
 
+from collections.abc import Iterable
+
 import torch
 from espnet2.enh.loss.criterions.time_domain import TimeDomainLoss
 from espnet2.enh.loss.wrappers.abs_wrapper import AbsLossWrapper
@@ -164,6 +166,15 @@ class BSPMPNetSolver(AbsLossWrapper):
         stats = {f"{name}_loss": part.detach() for name, part in parts.items()}
         stats[self.criterion.name] = loss.detach()
         return loss, stats, {}
+
+
+def need_waveform(wrappers: Iterable[AbsLossWrapper]) -> bool:
+    """Say whether a training step with these losses needs the enhanced waveform."""
+    return any(
+        not isinstance(wrapper, BSPMPNetSolver)
+        and not getattr(wrapper.criterion, "only_for_test", False)
+        for wrapper in wrappers
+    )
 
 
 def estimate_of(others: dict | None, wrapper: str):

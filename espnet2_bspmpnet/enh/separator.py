@@ -1,5 +1,6 @@
 """BSP-MPNet as an ESPnet2 separator: waveform in, waveform and ``others`` out."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,20 +9,17 @@ import torch
 from espnet2.enh.separator.abs_separator import AbsSeparator
 from torch import Tensor, nn
 
+from espnet2_bspmpnet.enh.options import (
+    check_choices,
+    check_frames,
+    check_input_dim,
+    check_sizes,
+)
 from espnet2_bspmpnet.errors import UserError
-from espnet2_bspmpnet.network.bsp_mpnet import BSPMPNet, Estimate, Path
-from espnet2_bspmpnet.network.coarse_encoder import CoarseEncoder
+from espnet2_bspmpnet.network.bsp_mpnet import Estimate, build_bsp_mpnet
 from espnet2_bspmpnet.network.frames import frame_mask
-from espnet2_bspmpnet.network.fs_ssl import FSSSL, FrameAlignment
-from espnet2_bspmpnet.network.pcs import PCS
-from espnet2_bspmpnet.network.phase import MaskedPhase, ParallelPhase, ResidualPhase
-from espnet2_bspmpnet.network.rema import REMA, MaskGate
-from espnet2_bspmpnet.network.spectrum import Spectrum
 from espnet2_bspmpnet.ssl.models import SSLModel
 
-LEVELS = ("rms", "none")
-PCS_OUTPUTS = ("boosted", "natural")
-PHASE_PATHS = ("mask", "residual", "atan2", "none")
 # -26 dB below full scale: the level of speech in ITU-T P.56 and P.862 material.
 LEVEL_RMS = 10 ** (-26 / 20)
 SILENCE_RMS = 1e-8
@@ -51,7 +49,8 @@ class SpectralEstimate(NamedTuple):
 class BSPMPNetSeparator(AbsSeparator):
     """BSP-MPNet (arXiv 2503.21571); goes with ``encoder: same`` and ``decoder: same``.
 
-    The defaults are the paper's.  All options are flat, as ESPnet merges the top level
+    Training sets ``waveform_in_training`` to False where no loss needs the waveform.
+    All options are flat, as ESPnet merges the top level
     of ``separator_conf`` only.
 
     Args:
@@ -96,6 +95,8 @@ class BSPMPNetSeparator(AbsSeparator):
         UserError: for a value that is not allowed, with those that are.
     """
 
+    waveform_in_training = True
+
     def __init__(
         self,
         input_dim: int,
@@ -130,103 +131,31 @@ class BSPMPNetSeparator(AbsSeparator):
         phase_path: str = "mask",
     ):
         super().__init__()
-        if input_dim != 1:
-            raise UserError(
-                "encoder: bsp_mpnet takes the waveform; use 'encoder: same' and"
-                f" 'decoder: same' (the encoder gives {input_dim} channels)"
-            )
-        _check_choice("level", level, LEVELS)
-        _check_choice("pcs_output", pcs_output, PCS_OUTPUTS)
-        _check_choice("phase_path", phase_path, PHASE_PATHS)
-        if not magnitude_path and phase_path == "none":
-            raise UserError(
-                "magnitude_path: false together with phase_path: none leaves nothing"
-                " to estimate; keep one of the paths"
-            )
-        _check_positive(
-            n_fft=n_fft,
-            win_length=win_length,
-            hop_length=hop_length,
-            coarse_channels=coarse_channels,
-            decoder_dim=decoder_dim,
-            num_blocks=num_blocks,
-            num_heads=num_heads,
-            ffn_expansion=ffn_expansion,
-        )
-        if n_fft % 2:
-            raise UserError(f"n_fft: {n_fft} must be even")
-        if win_length > n_fft:
-            raise UserError(f"win_length: {win_length} must be at most n_fft ({n_fft})")
-        if 2 * hop_length > win_length:  # no window would reach some signals' ends
-            raise UserError(
-                f"hop_length: {hop_length} must be at most half of win_length"
-                f" ({win_length})"
-            )
-        if decoder_dim % num_heads:
-            raise UserError(
-                f"num_heads: {num_heads} must divide decoder_dim ({decoder_dim})"
-            )
-        self.level = level
-        self.pcs_output = pcs_output
-
-        spectrum = Spectrum(n_fft, win_length, hop_length)
-        num_bins = spectrum.num_bins
+        check_input_dim(input_dim)
+        check_choices(
+            level=level, pcs_output=pcs_output,
+            phase_path=phase_path, magnitude_path=magnitude_path,
+        )  # fmt: skip
+        check_frames(n_fft=n_fft, win_length=win_length, hop_length=hop_length)
+        check_sizes(
+            decoder_dim=decoder_dim, num_heads=num_heads, num_blocks=num_blocks,
+            ffn_expansion=ffn_expansion, coarse_channels=coarse_channels,
+        )  # fmt: skip
+        self.level, self.pcs_output = level, pcs_output
         ssl = SSLModel(
-            upstream,
-            upstream_conf,
-            checkpoint,
-            finetune,
-            layers,
-            gradient_checkpointing,
-            ssl_lr_scale,
-            save_ssl,
-            feature_cache,
-        )
-
-        def build_path(head: nn.Module) -> Path:
-            return Path(
-                CoarseEncoder(coarse_channels) if coarse_encoder else None,
-                REMA(
-                    ssl.width + num_bins,
-                    decoder_dim,
-                    num_bins,
-                    num_blocks if rema else 0,
-                    num_heads,
-                    ffn_expansion,
-                    dropout,
-                ),
-                head,
-            )
-
-        def build_mask() -> nn.Module:
-            return MaskGate(num_bins) if mask_gate else nn.Sigmoid()
-
-        phase_heads = {
-            "mask": lambda: MaskedPhase(build_mask()),
-            "residual": lambda: ResidualPhase(num_bins),
-            "atan2": lambda: ParallelPhase(num_bins),
-        }
-        paths = {}
-        if magnitude_path:
-            paths["magnitude"] = build_path(build_mask())
-        if phase_path != "none":
-            paths["phase"] = build_path(phase_heads[phase_path]())
-        self.bsp_mpnet = BSPMPNet(
-            spectrum,
-            PCS(num_bins),
-            ssl,
-            FSSSL(
-                ssl.num_layers,
-                ssl.width,
-                FrameAlignment(hop_length, ssl.stride, ssl.receptive_field),
-                tuple(paths),
-                separate=fs_ssl,
-            ),
-            paths.get("magnitude"),
-            paths.get("phase"),
-            pcs_input,
-            pcs_target,
-        )
+            upstream, upstream_conf=upstream_conf, checkpoint=checkpoint,
+            finetune=finetune, layers=layers, lr_scale=ssl_lr_scale,
+            gradient_checkpointing=gradient_checkpointing, save_weights=save_ssl,
+            feature_cache=feature_cache,
+        )  # fmt: skip
+        self.bsp_mpnet = build_bsp_mpnet(
+            ssl, n_fft=n_fft, win_length=win_length, hop_length=hop_length,
+            pcs_input=pcs_input, pcs_target=pcs_target, fs_ssl=fs_ssl,
+            coarse_encoder=coarse_encoder, coarse_channels=coarse_channels,
+            decoder_dim=decoder_dim, num_blocks=num_blocks, num_heads=num_heads,
+            ffn_expansion=ffn_expansion, dropout=dropout, rema=rema,
+            mask_gate=mask_gate, magnitude_path=magnitude_path, phase_path=phase_path,
+        )  # fmt: skip
 
     @property
     def num_spk(self) -> int:
@@ -245,7 +174,8 @@ class BSPMPNetSeparator(AbsSeparator):
 
         Returns:
             the enhanced waveform [B, L] in a list of one, ``ilens``, and ``others`` with
-            a :class:`SpectralEstimate` under "bsp_mpnet".
+            a :class:`SpectralEstimate` under "bsp_mpnet".  In training without
+            ``waveform_in_training`` the waveform is not synthesised, but NaN.
 
         Raises:
             UserError: for several channels or a signal without samples.
@@ -256,7 +186,6 @@ class BSPMPNetSeparator(AbsSeparator):
         wave = input.float() * real
         gain = self._level_gain(wave, ilens)
         estimate = self.bsp_mpnet(wave * gain, ilens)
-        enhanced = self._synthesise(estimate, ilens) / gain
 
         def target(clean: Tensor) -> tuple[Tensor, Tensor]:
             return self.bsp_mpnet.target(clean[:, : input.size(1)] * real * gain)
@@ -267,10 +196,13 @@ class BSPMPNetSeparator(AbsSeparator):
             # Its own spectrum, compressed once: PCS is in the estimate already.
             return torch.polar(*self.bsp_mpnet.spectrum(own))
 
-        enhanced = nn.functional.pad(enhanced, (0, input.size(1) - enhanced.size(1)))
         others = OrderedDict(
             bsp_mpnet=SpectralEstimate(estimate, ilens, target, resynthesised)
         )
+        if self.training and not self.waveform_in_training:
+            return [input.new_full((1, 1), math.nan).expand_as(input)], ilens, others
+        enhanced = self._synthesise(estimate, ilens) / gain
+        enhanced = nn.functional.pad(enhanced, (0, input.size(1) - enhanced.size(1)))
         return [enhanced.to(input.dtype)], ilens, others
 
     def _level_gain(self, wave: Tensor, lengths: Tensor) -> Tensor:
@@ -297,17 +229,6 @@ def _rms(wave: Tensor, lengths: Tensor) -> Tensor:
     # In double precision, so that the last bit does not depend on the padding.
     energy = wave.double().square().sum(1) / lengths
     return energy.clamp(min=SILENCE_RMS**2).sqrt().to(wave.dtype).unsqueeze(1)
-
-
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UserError(f"{name}: {value!r} is not one of {', '.join(allowed)}")
-
-
-def _check_positive(**numbers: int) -> None:
-    for name, value in numbers.items():
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"{name}: {value!r} must be a whole number of 1 or more")
 
 
 def _check_input(wave: Tensor, lengths: Tensor) -> None:

@@ -5,8 +5,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from espnet2_bspmpnet.network.coarse_encoder import CoarseEncoder
 from espnet2_bspmpnet.network.frames import frame_mask
+from espnet2_bspmpnet.network.fs_ssl import FSSSL, FrameAlignment
+from espnet2_bspmpnet.network.old_names import rename_tensors
+from espnet2_bspmpnet.network.pcs import PCS
+from espnet2_bspmpnet.network.phase import ParallelPhase, ResidualPhase
+from espnet2_bspmpnet.network.rema import REMA, MaskedEstimate, MaskGate
 from espnet2_bspmpnet.network.spectrum import Spectrum
+
+PHASE_PATHS = ("mask", "residual", "atan2", "none")
 
 
 class Estimate(NamedTuple):
@@ -23,28 +31,46 @@ class Estimate(NamedTuple):
     mask: Tensor
 
 
-class Path(nn.Module):
+class DecoderPath(nn.Module):
     """One of the two parallel paths: coarse encoder, fusion, REMA decoder, head.
 
     Args:
         coarse_encoder: MP-2DC, or None for the paper's "w/o MP-2DC".
         rema: cross-domain features -> Z_rema.
-        head: what turns Z_rema into a mask (magnitude) or an estimate (phase).
+        head: Z_rema and the noisy magnitude or phase -> the estimated one.
     """
 
-    def __init__(self, coarse_encoder: nn.Module | None, rema: nn.Module, head):
+    def __init__(
+        self, coarse_encoder: CoarseEncoder | None, rema: REMA, head: nn.Module
+    ):
         super().__init__()
         self.coarse_encoder = coarse_encoder
         self.rema = rema
         self.head = head
 
-    def forward(self, spectrum: Tensor, ssl_features: Tensor, mask: Tensor) -> Tensor:
-        """Spectrum [B, F, T] and SSL features [B, T, D] -> Z_rema [B, F, T]."""
-        coarse = spectrum
+    def forward(
+        self, seen: Tensor, noisy: Tensor, ssl_features: Tensor, mask: Tensor
+    ) -> Tensor:
+        """Estimate the clean magnitude or phase.
+
+        Args:
+            seen: what the coarse encoder sees [B, F, T].
+            noisy: what the head starts from [B, F, T].
+            ssl_features: F'_m or F'_p [B, T, D].
+            mask: true for real frames, bool [B, T].
+
+        Returns:
+            [B, F, T] in float32.
+        """
+        dtype = self.rema.project_in.weight.dtype
+        coarse = seen.to(dtype)
         if self.coarse_encoder is not None:
-            coarse = self.coarse_encoder(spectrum, mask)
+            coarse = self.coarse_encoder(coarse, mask)
         cross = torch.cat([ssl_features, coarse.transpose(1, 2)], dim=2)  # Z_cross
-        return self.rema(cross, mask)
+        z_rema = self.rema(cross, mask)
+        # Outside mixed precision: a mask or phase of 8 bits would be audible.
+        with torch.autocast(z_rema.device.type, enabled=False):
+            return self.head(z_rema.to(dtype), noisy).float()
 
 
 class BSPMPNet(nn.Module):
@@ -53,22 +79,23 @@ class BSPMPNet(nn.Module):
     Args:
         spectrum: waveform <-> magnitude and phase (Eq. 1).
         pcs: perceptual contrast stretching (Eq. 2).
-        ssl: waveform and lengths -> layers and frames (see ssl/models.py).
+        ssl: waveform and lengths -> layers and frames (an SSLModel).
         fs_ssl: layers -> magnitude- and phase-related features (Eqs. 3-5).
-        magnitude_path: its head gives the mask; None keeps the noisy magnitude.
-        phase_path: its head gives the phase; None keeps the noisy phase.
+        magnitude_path: None keeps the noisy magnitude.
+        phase_path: None keeps the noisy phase.
         pcs_input: the encoder sees the boosted magnitude.
         pcs_target: mask and estimate live in the PCS domain.
     """
 
     def __init__(
         self,
+        *,
         spectrum: Spectrum,
-        pcs: nn.Module,
+        pcs: PCS,
         ssl: nn.Module,
-        fs_ssl: nn.Module,
-        magnitude_path: Path | None,
-        phase_path: Path | None,
+        fs_ssl: FSSSL,
+        magnitude_path: DecoderPath | None,
+        phase_path: DecoderPath | None,
         pcs_input: bool = True,
         pcs_target: bool = True,
     ):
@@ -81,25 +108,25 @@ class BSPMPNet(nn.Module):
         self.phase_path = phase_path
         self.pcs_input = pcs_input
         self.pcs_target = pcs_target
+        self.register_load_state_dict_pre_hook(rename_tensors)
 
     def forward(self, wave: Tensor, lengths: Tensor) -> Estimate:
         """Estimate from the noisy waveform [B, L], zero beyond ``lengths`` [B]."""
-        magnitude, phase = self.spectrum(wave)  # X', Xp [B, F, T]
-        boosted = self.pcs(magnitude)  # X^
-        mask = frame_mask(self.spectrum.num_frames(lengths), magnitude.size(2))
-        dtype = next(self.parameters()).dtype  # not float32 in reduced precision
-        layers, ssl_frames = self.ssl(wave.to(dtype), lengths)
-        features = self.fs_ssl(layers, ssl_frames, magnitude.size(2))
+        noisy, phase = self.spectrum(wave)  # X', Xp [B, F, T]
+        boosted = self.pcs(noisy)  # X^
+        mask = frame_mask(self.spectrum.num_frames(lengths), noisy.size(2))
+        layers, ssl_frames = self.ssl(wave, lengths)
+        features = self.fs_ssl(layers, ssl_frames, noisy.size(2))  # F'_m, F'_p
 
-        estimate = boosted if self.pcs_target else magnitude
+        magnitude = boosted if self.pcs_target else noisy
         if self.magnitude_path is not None:
-            seen = boosted if self.pcs_input else magnitude
-            z_rema = self.magnitude_path(seen.to(dtype), features["magnitude"], mask)
-            estimate = _in_full(self.magnitude_path.head, z_rema.to(dtype)) * estimate
+            seen = boosted if self.pcs_input else noisy
+            magnitude = self.magnitude_path(
+                seen, magnitude, features["magnitude"], mask
+            )
         if self.phase_path is not None:
-            z_rema = self.phase_path(phase.to(dtype), features["phase"], mask)
-            phase = _in_full(self.phase_path.head, z_rema.to(dtype), phase)
-        return Estimate(estimate, phase, mask)
+            phase = self.phase_path(phase, phase, features["phase"], mask)
+        return Estimate(magnitude, phase, mask)
 
     def target(self, clean: Tensor) -> tuple[Tensor, Tensor]:
         """Magnitude and phase [B, F, T] that the estimate of ``clean`` [B, L] is to be.
@@ -120,7 +147,72 @@ class BSPMPNet(nn.Module):
         return self.spectrum.inverse(magnitude, estimate.phase, lengths)
 
 
-def _in_full(head: nn.Module, z_rema: Tensor, *rest: Tensor) -> Tensor:
-    """Run a head outside mixed precision: a mask or phase of 8 bits would be audible."""
-    with torch.autocast(z_rema.device.type, enabled=False):
-        return head(z_rema, *rest).float()
+def build_bsp_mpnet(
+    ssl: nn.Module,
+    *,
+    n_fft: int,
+    win_length: int,
+    hop_length: int,
+    pcs_input: bool,
+    pcs_target: bool,
+    coarse_encoder: bool,
+    coarse_channels: int,
+    fs_ssl: bool,
+    decoder_dim: int,
+    num_blocks: int,
+    num_heads: int,
+    ffn_expansion: int,
+    dropout: float,
+    rema: bool,
+    mask_gate: bool,
+    magnitude_path: bool,
+    phase_path: str,
+) -> BSPMPNet:
+    """Build the network of plain numbers and switches.
+
+    Args:
+        ssl: an SSLModel; the others are explained in enh/separator.py.
+    """
+    spectrum = Spectrum(n_fft, win_length, hop_length)
+    num_bins = spectrum.num_bins
+
+    def head(path: str) -> nn.Module:
+        if path == "mask":
+            return MaskedEstimate(MaskGate(num_bins) if mask_gate else nn.Sigmoid())
+        return (ResidualPhase if path == "residual" else ParallelPhase)(num_bins)
+
+    def decoder_path(path: str) -> DecoderPath:
+        estimate = head(path)  # first: the order decides on the random weights
+        encoder = CoarseEncoder(coarse_channels) if coarse_encoder else None
+        decoder = REMA(
+            input_dim=ssl.width + num_bins,
+            dim=decoder_dim,
+            num_bins=num_bins,
+            num_blocks=num_blocks if rema else 0,
+            num_heads=num_heads,
+            ffn_expansion=ffn_expansion,
+            dropout=dropout,
+        )
+        return DecoderPath(encoder, decoder, estimate)
+
+    paths = {}
+    if magnitude_path:
+        paths["magnitude"] = decoder_path("mask")
+    if phase_path != "none":
+        paths["phase"] = decoder_path(phase_path)
+    return BSPMPNet(
+        spectrum=spectrum,
+        pcs=PCS(num_bins),
+        ssl=ssl,
+        fs_ssl=FSSSL(
+            ssl.num_layers,
+            ssl.width,
+            FrameAlignment(hop_length, ssl.stride, ssl.receptive_field),
+            tuple(paths),
+            separate=fs_ssl,
+        ),
+        magnitude_path=paths.get("magnitude"),
+        phase_path=paths.get("phase"),
+        pcs_input=pcs_input,
+        pcs_target=pcs_target,
+    )

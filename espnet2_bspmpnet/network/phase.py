@@ -1,7 +1,7 @@
-"""From the phase decoder's output Z_rema to the estimated phase.
+"""From the phase decoder's output Z_rema to the estimated phase: two other readings.
 
-``MaskedPhase`` is the paper: a mask times the noisy phase.  A mask in (0, 1) can only
-shrink the wrapped phase towards 0, so two other readings stand beside it.
+The paper multiplies the noisy phase by a mask (rema.MaskedEstimate).  A mask in (0, 1) can
+only shrink the wrapped phase towards 0; these two reach every angle.
 """
 
 import math
@@ -10,22 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from espnet2_bspmpnet.network.spectrum import wrap_phase
-
-
-class MaskedPhase(nn.Module):
-    """Estimated phase = mask . noisy phase, as the paper has it.
-
-    Args:
-        mask: module from Z_rema to a mask in (0, 1).
-    """
-
-    def __init__(self, mask: nn.Module):
-        super().__init__()
-        self.mask = mask
-
-    def forward(self, z_rema: Tensor, noisy_phase: Tensor) -> Tensor:
-        """Z_rema and noisy phase [B, F, T] -> phase in radians [B, F, T]."""
-        return self.mask(z_rema) * noisy_phase
 
 
 class ResidualPhase(nn.Module):

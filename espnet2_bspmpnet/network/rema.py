@@ -133,15 +133,19 @@ class REMABlock(nn.Module):
         self.gru = SmallBiGRU(dim)
         self.tfa = TimeFrequencyAttention(dim)
         self.tfa_ffn = FeedForward(dim, ffn_expansion, dropout)
-        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(5))
+        self.self_attention_norm = nn.LayerNorm(dim)
+        self.self_attention_ffn_norm = nn.LayerNorm(dim)
+        self.gru_norm = nn.LayerNorm(dim)
+        self.tfa_norm = nn.LayerNorm(dim)
+        self.tfa_ffn_norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Decode [B, T, C] given the real frames, bool [B, T]."""
-        x = self.norms[0](x + self.self_attention(x, mask))
-        x = self.norms[1](x + self.self_attention_ffn(x))  # Z_sa
-        x = self.norms[2](x + self.gru(x, mask))  # Z_gru
-        x = self.norms[3](x + self.tfa(x, mask))
-        return self.norms[4](x + self.tfa_ffn(x))  # Z_tfa
+        x = self.self_attention_norm(x + self.self_attention(x, mask))
+        x = self.self_attention_ffn_norm(x + self.self_attention_ffn(x))  # Z_sa
+        x = self.gru_norm(x + self.gru(x, mask))  # Z_gru
+        x = self.tfa_norm(x + self.tfa(x, mask))
+        return self.tfa_ffn_norm(x + self.tfa_ffn(x))  # Z_tfa
 
 
 class REMA(nn.Module):
@@ -159,6 +163,7 @@ class REMA(nn.Module):
 
     def __init__(
         self,
+        *,
         input_dim: int,
         dim: int = 512,
         num_bins: int = 257,
@@ -216,3 +221,19 @@ class MaskGate(nn.Module):
     def forward(self, z_rema: Tensor) -> Tensor:
         """Turn Z_rema [B, F, T], zero in padded frames, into a mask in (0, 1)."""
         return self.lsigmoid(self.conv(z_rema.relu()))
+
+
+class MaskedEstimate(nn.Module):
+    """Estimate = mask . noisy: the paper's clean magnitude and its clean phase.
+
+    Args:
+        mask: module from Z_rema to a mask in (0, 1), such as :class:`MaskGate`.
+    """
+
+    def __init__(self, mask: nn.Module):
+        super().__init__()
+        self.mask = mask
+
+    def forward(self, z_rema: Tensor, noisy: Tensor) -> Tensor:
+        """Z_rema and noisy magnitude or phase [B, F, T] -> estimate [B, F, T]."""
+        return self.mask(z_rema) * noisy

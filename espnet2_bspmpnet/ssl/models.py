@@ -44,9 +44,8 @@ class SSLModel(nn.Module):
         upstream_conf: options that differ from that architecture.
         checkpoint: pretrained weights: a file or folder (see weights.py), the
             upstream's name to download the released ones, or "random"; None means the
-            upstream's name.  They are read when the model is first used, and not at
-            all if a trained model's weights were loaded before: inference never looks
-            for them.
+            upstream's name.  :meth:`load_pretrained` reads them before a training;
+            a trained model has its own weights and never looks for them.
         finetune: "partial" trains all but the convolutions, "full" all, "none" nothing.
         layers: the layers offered, counted from 1; 0 is the transformer's input.  What
             comes after the last of them is not even built.  None offers 1 ... N.
@@ -65,6 +64,7 @@ class SSLModel(nn.Module):
     def __init__(
         self,
         upstream: str,
+        *,
         upstream_conf: dict | None = None,
         checkpoint: str | None = None,
         finetune: str = "partial",
@@ -103,13 +103,13 @@ class SSLModel(nn.Module):
         if finetune == "partial":
             self.model.feature_extractor.requires_grad_(False)
 
-        self._pending = checkpoint != RANDOM
+        self.has_weights = checkpoint == RANDOM
         self.save_weights = save_weights
         if not save_weights:
             # One number a byte: floats survive ESPnet's averaging of models.
             self.register_buffer("checkpoint_sha256", torch.zeros(32))
             self.register_state_dict_post_hook(_leave_out_weights)
-            self.register_load_state_dict_post_hook(_miss_no_weights)
+            self.register_load_state_dict_post_hook(_after_loading)
         self.register_load_state_dict_pre_hook(_before_loading)
         self.train()
 
@@ -156,9 +156,17 @@ class SSLModel(nn.Module):
         Returns:
             the offered layers' outputs z_i in their order, each [B, S, D], to be
             iterated over once, and the real frames of each utterance [B].
+
+        Raises:
+            UserError: the model has neither pretrained nor trained weights.
         """
-        if self._pending:
-            self.load_checkpoint()
+        if not self.has_weights:
+            raise UserError(
+                f"the weights of {self.upstream} are not loaded: load a trained model,"
+                " or call load_pretrained() before a training begins"
+            )
+        # The rest of the network may need more precision than this model has.
+        wave = wave.to(self.model.post_extract_proj.weight.dtype)
         wave = nn.functional.pad(wave, (0, max(0, self.receptive_field - wave.size(1))))
         frames = self.num_frames(lengths)
         compute = partial(self._compute, wave, lengths, frames)
@@ -170,14 +178,16 @@ class SSLModel(nn.Module):
         """Set training mode; what is wholly frozen stays in evaluation mode."""
         return super().train(mode and self.finetune != "none")
 
-    def load_checkpoint(self) -> None:
-        """Load the pretrained weights, all of them or none.
+    def load_pretrained(self) -> None:
+        """Load the pretrained weights, unless there are weights already.
 
         Raises:
             UserError: for a checkpoint that is missing, unreadable, of another
                 architecture (its tensors are listed), or not the one that a model
                 saved without its SSL weights was trained with.
         """
+        if self.has_weights:
+            return
         try:
             path = find_checkpoint(self.checkpoint, self.upstream)
         except UserError as error:
@@ -189,7 +199,7 @@ class SSLModel(nn.Module):
         tensors = {n: t for n, t in weights.tensors.items() if not self._is_cut_off(n)}
         _check_fit(path, self.upstream, self.model.state_dict(), tensors)
         self.model.load_state_dict(tensors)
-        self._pending = False
+        self.has_weights = True
 
     @property
     def _last(self) -> int:
@@ -385,15 +395,17 @@ def _before_loading(module: SSLModel, state: dict, prefix: str, *_) -> None:
             " separator_conf: save_ssl: false)"
         )
     if come:
-        module._pending = False
+        module.has_weights = True
 
 
 def _is_same(tensor: Tensor, own: Tensor) -> bool:
     return tensor.data_ptr() == own.data_ptr()
 
 
-def _miss_no_weights(module: SSLModel, incompatible_keys) -> None:
-    """What was left out of a model file is not missing there."""
+def _after_loading(module: SSLModel, incompatible_keys) -> None:
+    """Find the weights that were left out of a model file; they are not missing there."""
+    if module.checkpoint_sha256.any():
+        module.load_pretrained()
     own = {f"model.{name}" for name in module.model.state_dict()}
     for key in list(incompatible_keys.missing_keys):
         if key[key.rfind("model.") :] in own:

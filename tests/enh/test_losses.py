@@ -13,6 +13,7 @@ from espnet2_bspmpnet.enh.losses import (
     group_delay_loss,
     instantaneous_frequency_loss,
     magnitude_loss,
+    need_waveform,
     phase_loss,
 )
 from espnet2_bspmpnet.enh.separator import SpectralEstimate
@@ -166,6 +167,16 @@ def test_consistency_loss_is_the_distance_to_the_spectrum_of_its_own_waveform(
 def test_senseless_weights_are_refused(weights):
     with pytest.raises(UserError, match="loss weights"):
         BSPMPNetLoss(**weights)
+
+
+def test_only_trained_losses_of_the_waveform_need_it():
+    from espnet2.enh.loss.criterions.time_domain import SISNRLoss
+    from espnet2.enh.loss.wrappers.fixed_order import FixedOrderSolver
+
+    ours = BSPMPNetSolver(BSPMPNetLoss())
+    watched = FixedOrderSolver(SISNRLoss(only_for_test=True))
+    assert not need_waveform([ours, watched])
+    assert need_waveform([ours, FixedOrderSolver(SISNRLoss())])
 
 
 def test_wrapper_and_separator_must_belong_together():

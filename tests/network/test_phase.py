@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from espnet2_bspmpnet.network.phase import MaskedPhase, ParallelPhase, ResidualPhase
-from espnet2_bspmpnet.network.rema import MaskGate
+from espnet2_bspmpnet.network.phase import ParallelPhase, ResidualPhase
+from espnet2_bspmpnet.network.rema import MaskedEstimate, MaskGate
 
 
 def noisy_phase():
@@ -15,7 +15,7 @@ def noisy_phase():
 
 def test_mask_can_only_shrink_the_noisy_phase():
     noisy = noisy_phase()
-    head = MaskedPhase(MaskGate(5))
+    head = MaskedEstimate(MaskGate(5))
     z_rema = torch.randn(2, 5, 9)
     phase = head(z_rema, noisy)
     assert torch.allclose(phase, head.mask(z_rema) * noisy)

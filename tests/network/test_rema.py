@@ -10,6 +10,7 @@ from espnet2_bspmpnet.network.rema import (
     REMA,
     FeedForward,
     LSigmoid,
+    MaskedEstimate,
     MaskGate,
     REMABlock,
     SelfAttention,
@@ -34,12 +35,30 @@ def test_lsigmoid_is_equation_10():
         assert torch.allclose(lsigmoid(t)[0, f], expected)
 
 
-def test_mask_gate_is_lsigmoid_of_convolution_of_relu():
-    gate, z_rema = MaskGate(5), torch.randn(2, 5, 9)
-    conv = torch.conv1d(z_rema.relu(), gate.conv.weight, gate.conv.bias, padding=1)
-    mask = gate(z_rema)
-    assert torch.allclose(mask, 1 / (1 + torch.exp(1 - conv)), atol=1e-6)
-    assert mask.min() > 0 and mask.max() < 1
+def test_mask_gate_of_values_computed_by_hand():
+    """ReLU, a convolution that passes the middle frame on, 1 / (1 + exp(1 - t))."""
+    gate = MaskGate(1)
+    with torch.no_grad():
+        gate.conv.weight.copy_(torch.tensor([[[0.0, 1.0, 0.0]]]))
+        gate.conv.bias.zero_()
+    mask = gate(torch.tensor([[[-3.0, 0.0, 1.0, 3.0]]]))
+    expected = [1 / (1 + math.e), 1 / (1 + math.e), 0.5, 1 / (1 + math.exp(-2))]
+    assert torch.allclose(mask, torch.tensor([[expected]]))
+
+
+def test_mask_gate_sees_three_frames_of_all_bins():
+    gate, z_rema = MaskGate(2), torch.rand(1, 2, 9)
+    spoilt = z_rema.clone()
+    spoilt[0, 0, 4] += 1.0
+    changed = (gate(spoilt) != gate(z_rema)).any(0)
+    assert changed.any(0).nonzero().flatten().tolist() == [3, 4, 5]
+    assert changed[:, 3:6].all()
+
+
+def test_masked_estimate_is_mask_times_noisy():
+    z_rema, noisy = torch.randn(2, 5, 9), torch.randn(2, 5, 9)
+    estimate = MaskedEstimate(torch.nn.Threshold(100, 0.25))(z_rema, noisy)
+    assert torch.equal(estimate, 0.25 * noisy)
 
 
 def test_tfa_is_the_input_times_an_outer_product():
@@ -52,15 +71,34 @@ def test_tfa_is_the_input_times_an_outer_product():
     assert ratio.min() > 0 and ratio.max() < 1
 
 
-def test_tfa_pools_maximum_and_mean():
-    tfa, x = TimeFrequencyAttention(8), torch.randn(1, 6, 8)
-    mask = torch.ones(1, 6, dtype=torch.bool)
-    pooled = torch.stack([x.max(2).values, x.mean(2)], 1)
-    time = tfa.time_out(tfa.time_in(pooled).relu()).sigmoid()
-    assert torch.allclose(tfa.time_attention(x, mask), time.transpose(1, 2))
-    pooled = x.max(1).values + x.mean(1)
-    channel = tfa.channel_out(tfa.channel_in(pooled).relu()).sigmoid()
-    assert torch.allclose(tfa.channel_attention(x, mask)[:, 0], channel)
+def passing_on(module, channel):
+    """Make a layer pass one of its inputs on to its first output, unchanged."""
+    with torch.no_grad():
+        module.weight.zero_()
+        module.bias.zero_()
+        module.weight[(0, channel, *(n // 2 for n in module.weight.shape[2:]))] = 1.0
+
+
+@pytest.mark.parametrize("channel, pooled", [(0, [3.0, 2.0]), (1, [1.5, 0.5])])
+def test_time_attention_pools_maximum_then_mean_over_channels(channel, pooled):
+    tfa = TimeFrequencyAttention(4)
+    passing_on(tfa.time_in, channel)
+    passing_on(tfa.time_out, 0)
+    x = torch.tensor([[[3.0, 1.0, 1.0, 1.0], [2.0, 0.0, 0.0, 0.0]]])
+    weights = tfa.time_attention(x, torch.ones(1, 2, dtype=torch.bool))
+    expected = torch.tensor(pooled).sigmoid()
+    assert torch.allclose(weights.flatten(), expected)
+
+
+def test_channel_attention_adds_maximum_and_mean_over_real_frames():
+    tfa = TimeFrequencyAttention(4)
+    passing_on(tfa.channel_in, 2)
+    passing_on(tfa.channel_out, 0)
+    x = torch.zeros(1, 3, 4)
+    x[0, :, 2] = torch.tensor([1.0, 2.0, 50.0])  # the last frame is padding
+    weights = tfa.channel_attention(x, torch.tensor([[True, True, False]]))
+    assert weights[0, 0, 0].item() == pytest.approx(1 / (1 + math.exp(-3.5)))
+    assert weights[0, 0, 1].item() == 0.5
 
 
 def test_gru_has_a_quarter_of_the_width_a_direction():
@@ -69,36 +107,81 @@ def test_gru_has_a_quarter_of_the_width_a_direction():
     assert gru.project.weight.shape == (32, 16)
 
 
-def test_block_is_post_norm_with_residuals():
+def silenced(block):
+    """Let all five sub-layers give zeros."""
+    with torch.no_grad():
+        for layer in (
+            block.self_attention.attention.out_proj,
+            block.self_attention_ffn[3],
+            block.gru.project,
+            block.tfa_ffn[3],
+        ):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        block.tfa.time_out.bias.fill_(-100.0)  # its weights are sigmoids
+    return block
+
+
+def test_block_without_its_sublayers_is_a_layer_norm():
+    """Residuals around each sub-layer, and the norm after the sum."""
+    block = silenced(REMABlock(8, num_heads=2, ffn_expansion=4, dropout=0.0))
+    x, mask = 5 + 3 * torch.randn(2, 6, 8), torch.ones(2, 6, dtype=torch.bool)
+    centred = x - x.mean(2, keepdim=True)
+    expected = centred / x.std(2, correction=0, keepdim=True)
+    assert torch.allclose(block(x, mask), expected, atol=1e-3)
+
+
+def test_sublayers_run_in_the_order_of_equations_6_to_8_each_before_its_own_norm():
     block = REMABlock(8, num_heads=2, ffn_expansion=4, dropout=0.0)
-    x, mask = torch.randn(2, 6, 8), torch.ones(2, 6, dtype=torch.bool)
-    y = block.norms[0](x + block.self_attention(x, mask))
-    y = block.norms[1](y + block.self_attention_ffn(y))
-    y = block.norms[2](y + block.gru(y, mask))
-    y = block.norms[3](y + block.tfa(y, mask))
-    y = block.norms[4](y + block.tfa_ffn(y))
-    assert torch.allclose(block(x, mask), y)
+    order = []
+    for name, module in block.named_children():
+        module.register_forward_hook(lambda *_, name=name: order.append(name))
+    block(torch.randn(2, 6, 8), torch.ones(2, 6, dtype=torch.bool))
+    parts = ["self_attention", "self_attention_ffn", "gru", "tfa", "tfa_ffn"]
+    assert order == [name for part in parts for name in (part, f"{part}_norm")]
     assert block.tfa_ffn[0].out_features == 4 * 8
 
 
-def test_attention_is_softmax_of_scaled_products():
-    attention, x = SelfAttention(4, num_heads=1, dropout=0.0), torch.randn(1, 5, 4)
+def test_each_norm_has_weights_of_its_own():
+    x, mask = torch.randn(2, 6, 8), torch.ones(2, 6, dtype=torch.bool)
+    block = REMABlock(8, num_heads=2, ffn_expansion=4, dropout=0.0)
+    before = block(x, mask)
+    norms = [m for m in block.modules() if isinstance(m, torch.nn.LayerNorm)]
+    assert len(norms) == 5
+    for norm in norms:
+        with torch.no_grad():
+            norm.weight[0] += 1.0
+        assert not torch.allclose(block(x, mask), before)
+        with torch.no_grad():
+            norm.weight[0] -= 1.0
+
+
+def test_attention_is_softmax_of_products_scaled_by_the_root_of_the_heads_width():
+    """Two frames, channels of one head: values and weights computed by hand."""
+    attention = SelfAttention(4, num_heads=1, dropout=0.0)
     inner = attention.attention
-    query, key, value = (
-        x[0] @ weight.T + bias
-        for weight, bias in zip(
-            inner.in_proj_weight.chunk(3), inner.in_proj_bias.chunk(3)
-        )
-    )
-    weights = torch.softmax(query @ key.T / math.sqrt(4), dim=-1)
-    expected = inner.out_proj(weights @ value)
-    mask = torch.ones(1, 5, dtype=torch.bool)
-    assert torch.allclose(attention(x, mask)[0], expected, atol=1e-6)
+    with torch.no_grad():
+        inner.in_proj_weight.copy_(torch.eye(4).repeat(3, 1))
+        inner.in_proj_bias.zero_()
+        inner.out_proj.weight.copy_(torch.eye(4))
+        inner.out_proj.bias.zero_()
+    x = torch.tensor([[[2.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]])
+    y = attention(x, torch.ones(1, 2, dtype=torch.bool))
+    own = 1 / (1 + math.exp(-2 * 2 / 2))  # 4 / sqrt(4) against 0
+    assert y[0, 0, 0].item() == pytest.approx(2 * own)
+    assert y[0, 1, 0].item() == pytest.approx(1.0)  # both weigh the same
+
+
+def test_attention_has_no_positions():
+    attention, x = SelfAttention(8, num_heads=2, dropout=0.0), torch.randn(1, 5, 8)
+    mask, shuffled = torch.ones(1, 5, dtype=torch.bool), torch.tensor([3, 0, 4, 1, 2])
+    expected = attention(x, mask)[:, shuffled]
+    assert torch.allclose(attention(x[:, shuffled], mask), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("length", [1, 4, 9])
 def test_padding_is_invisible(length):
-    rema = REMA(12, dim=8, num_bins=5, num_blocks=2, num_heads=2).eval()
+    rema = REMA(input_dim=12, dim=8, num_bins=5, num_blocks=2, num_heads=2).eval()
     mask = frame_mask(torch.tensor([10, length]), 10)
     x = torch.randn(2, 10, 12).masked_fill(~mask.unsqueeze(2), 7.0)
     together = rema(x, mask)
@@ -107,10 +190,15 @@ def test_padding_is_invisible(length):
     assert not together[1, :, length:].any()
 
 
-def test_ffn_is_linear_relu_linear():
-    ffn, x = FeedForward(8, expansion=4, dropout=0.0), torch.randn(2, 6, 8)
-    hidden = torch.relu(x @ ffn[0].weight.T + ffn[0].bias)
-    assert torch.allclose(ffn(x), hidden @ ffn[3].weight.T + ffn[3].bias, atol=1e-6)
+def test_ffn_of_one_channel_computed_by_hand():
+    """-2 + relu(3 x + 1) * 5, with a second hidden channel that is left out."""
+    ffn = FeedForward(1, expansion=2, dropout=0.0)
+    with torch.no_grad():
+        ffn[0].weight.copy_(torch.tensor([[3.0], [7.0]]))
+        ffn[0].bias.copy_(torch.tensor([1.0, 7.0]))
+        ffn[3].weight.copy_(torch.tensor([[5.0, 0.0]]))
+        ffn[3].bias.fill_(-2.0)
+    assert ffn(torch.tensor([[-1.0], [0.0], [1.0]])).flatten().tolist() == [-2, 3, 18]
 
 
 def test_tfa_has_two_kernels_of_7_frames_and_a_reduction_of_4():
@@ -120,14 +208,20 @@ def test_tfa_has_two_kernels_of_7_frames_and_a_reduction_of_4():
     assert tfa.channel_in.weight.shape == (2, 8)
 
 
-def test_all_blocks_run_one_after_the_other():
-    rema = REMA(12, dim=8, num_bins=5, num_blocks=3, num_heads=2).eval()
+def test_every_block_is_run_once_and_changes_the_output():
+    rema = REMA(input_dim=12, dim=8, num_bins=5, num_blocks=3, num_heads=2).eval()
     x, mask = torch.randn(2, 6, 12), torch.ones(2, 6, dtype=torch.bool)
-    y = rema.project_in(x)
-    assert len(rema.blocks) == 3
+    runs = []
+    for number, block in enumerate(rema.blocks):
+        block.register_forward_hook(lambda *_, number=number: runs.append(number))
+    before = rema(x, mask)
+    assert runs == [0, 1, 2] and before.shape == (2, 5, 6)
     for block in rema.blocks:
-        y = block(y, mask)
-    assert torch.allclose(rema(x, mask), rema.project_out(y).transpose(1, 2), atol=1e-6)
+        with torch.no_grad():
+            block.gru.project.bias[0] += 1.0
+        after = rema(x, mask)
+        assert not torch.allclose(after, before)
+        before = after
 
 
 def test_dropout_acts_in_attention_weights_its_output_and_both_ffns_in_training_only():
@@ -147,6 +241,6 @@ def test_dropout_acts_in_attention_weights_its_output_and_both_ffns_in_training_
 
 
 def test_without_rema_input_projection_and_linear_layer_stay():
-    rema = REMA(12, dim=8, num_bins=5, num_blocks=0)
+    rema = REMA(input_dim=12, dim=8, num_bins=5, num_blocks=0)
     names = {name.split(".")[0] for name, _ in rema.named_parameters()}
     assert names == {"project_in", "project_out"}

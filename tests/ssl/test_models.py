@@ -40,7 +40,9 @@ every_form = pytest.mark.parametrize("form", FORMS)
 def tiny_ssl(upstream="wavlm_base", upstream_conf=TINY_UPSTREAM, **changes):
     torch.manual_seed(0)
     options = {"checkpoint": "random", "finetune": "full", **changes}
-    return SSLModel(upstream, upstream_conf, **options)
+    model = SSLModel(upstream, upstream_conf=upstream_conf, **options)
+    model.load_pretrained()
+    return model
 
 
 def of_form(form, **changes):
@@ -346,7 +348,9 @@ def test_named_architectures_are_those_that_torchaudio_publishes(upstream, name)
 
 
 def parameters_of(upstream, layers):
-    ssl = SSLModel(upstream, {"encoder_layers": layers}, "random")
+    ssl = SSLModel(
+        upstream, upstream_conf={"encoder_layers": layers}, checkpoint="random"
+    )
     return sum(parameter.numel() for parameter in ssl.parameters())
 
 
@@ -367,7 +371,7 @@ def test_a_family_is_imported_alone_and_without_network():
         "import sys, socket; socket.socket.connect = None\n"
         "from espnet2_bspmpnet.ssl.models import SSLModel\n"
         "assert not any(name.startswith('s3prl') for name in sys.modules)\n"
-        f"SSLModel('hubert_base', {TINY_UPSTREAM}, 'random')\n"
+        f"SSLModel('hubert_base', upstream_conf={TINY_UPSTREAM}, checkpoint='random')\n"
         "loaded = {name for name in sys.modules if name.startswith('s3prl.')}\n"
         "assert not loaded & {'s3prl.hub', 's3prl.nn', 's3prl.upstream.wavlm'}, loaded"
     )
@@ -390,16 +394,30 @@ def same_layers(ssl, other):
     return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
+def from_checkpoint(path, **options):
+    options = {"upstream_conf": TINY_UPSTREAM, **options}
+    return SSLModel("wavlm_base", checkpoint=str(path), **options)
+
+
 def test_weights_come_from_a_checkpoint_in_the_released_format(released):
     source, path = released
     torch.manual_seed(1)
-    ssl = SSLModel("wavlm_base", TINY_UPSTREAM, str(path)).eval()
+    ssl = from_checkpoint(path).eval()
+    ssl.load_pretrained()
     assert same_layers(ssl, source)
+
+
+def test_without_weights_nothing_is_computed(released):
+    """A forward that read files would do so in the midst of a training."""
+    ssl = from_checkpoint(released[1])
+    with pytest.raises(UserError, match=r"wavlm_base are not loaded.*load_pretrained"):
+        ssl(*speech_like(2000))
 
 
 def test_of_a_checkpoint_only_the_layers_that_are_used_are_taken(released):
     source, path = released
-    ssl = SSLModel("wavlm_base", TINY_UPSTREAM, str(path), layers=[1]).eval()
+    ssl = from_checkpoint(path, layers=[1]).eval()
+    ssl.load_pretrained()
     wave, lengths = speech_like(2000)
     (layer,), _ = layers_of(ssl, wave, lengths)
     assert torch.equal(layer, layers_of(source, wave, lengths)[0][0])
@@ -408,7 +426,7 @@ def test_of_a_checkpoint_only_the_layers_that_are_used_are_taken(released):
 def test_a_trained_model_never_looks_for_the_checkpoint(released):
     source, path = released
     path.unlink()
-    ssl = SSLModel("wavlm_base", TINY_UPSTREAM, str(path)).eval()
+    ssl = from_checkpoint(path).eval()
     torch.nn.ModuleDict({"ssl": ssl}).load_state_dict(
         {f"ssl.{name}": tensor for name, tensor in source.state_dict().items()}
     )
@@ -417,7 +435,7 @@ def test_a_trained_model_never_looks_for_the_checkpoint(released):
 
 def test_part_of_a_trained_model_is_refused(released):
     source, path = released
-    ssl = SSLModel("wavlm_base", TINY_UPSTREAM, str(path))
+    ssl = from_checkpoint(path)
     part = {n: t for n, t in source.state_dict().items() if "feature_ext" not in n}
     with pytest.raises(UserError, match=r"lacks 9: .*save_strategy: all"):
         ssl.load_state_dict(part, strict=False)
@@ -426,36 +444,36 @@ def test_part_of_a_trained_model_is_refused(released):
 def test_its_own_random_weights_are_not_taken_for_trained_ones(released):
     """ESPnet's --init_param hands a model what it has, updated with what a file has."""
     source, path = released
-    ssl = SSLModel("wavlm_base", TINY_UPSTREAM, str(path)).eval()
+    ssl = from_checkpoint(path).eval()
     ssl.load_state_dict(ssl.state_dict())
+    ssl.load_pretrained()
     assert same_layers(ssl, source)
 
 
 def test_without_its_weights_a_model_keeps_the_checkpoints_sha256(released):
     source, path = released
     frozen = {"finetune": "none", "save_weights": False}
-    trained = SSLModel("wavlm_base", TINY_UPSTREAM, str(path), **frozen)
-    trained(*speech_like(2000))
+    trained = from_checkpoint(path, **frozen)
+    trained.load_pretrained()
     state = trained.state_dict()
     assert list(state) == ["checkpoint_sha256"]
-    moved = SSLModel("wavlm_base", TINY_UPSTREAM, str(path), **frozen)
+    moved = from_checkpoint(path, **frozen)
     moved.load_state_dict(state)  # strict: what is left out is not missed
     assert same_layers(moved, source)
 
     torch.save({"cfg": {}, "model": source.model.state_dict()}, path)
-    other = SSLModel("wavlm_base", TINY_UPSTREAM, str(path), **frozen)
-    other.load_state_dict(state)
+    other = from_checkpoint(path, **frozen)
     with pytest.raises(UserError, match=r"needs the wavlm_base whose SHA-256 is \w+"):
-        other(*speech_like(2000))
+        other.load_state_dict(state)
     path.unlink()
     with pytest.raises(UserError, match=r"WavLM-Tiny.pt does not exist(.|\n)*\w{64}"):
-        other(*speech_like(2000))
+        other.load_state_dict(state)
 
 
 def test_a_missing_checkpoint_is_named():
-    ssl = SSLModel("wavlm_base", TINY_UPSTREAM, "/no/such/WavLM.pt")
+    ssl = from_checkpoint("/no/such/WavLM.pt")
     with pytest.raises(UserError, match="/no/such/WavLM.pt does not exist"):
-        ssl(*speech_like(2000))
+        ssl.load_pretrained()
 
 
 def test_a_checkpoint_of_another_architecture_lists_its_tensors(released):
@@ -463,36 +481,36 @@ def test_a_checkpoint_of_another_architecture_lists_its_tensors(released):
     torch.save({"cfg": {}, "model": source.model.state_dict()}, path)
     more = {**TINY_UPSTREAM, "encoder_layers": 3}
     with pytest.raises(UserError, match=r"encoder\.layers\.2\.\S+ \(missing\)"):
-        SSLModel("wavlm_base", more, str(path)).load_checkpoint()
+        from_checkpoint(path, upstream_conf=more).load_pretrained()
     less = {**TINY_UPSTREAM, "encoder_layers": 1}
     with pytest.raises(UserError, match=r"encoder\.layers\.1\.\S+ \(unexpected\)"):
-        SSLModel("wavlm_base", less, str(path)).load_checkpoint()
+        from_checkpoint(path, upstream_conf=less).load_pretrained()
     wide = {**TINY_UPSTREAM, "encoder_ffn_embed_dim": 33}
     with pytest.raises(UserError, match=r"fc1.weight \(\(32, 16\), not \(33, 16\)\)"):
-        SSLModel("wavlm_base", wide, str(path)).load_checkpoint()
+        from_checkpoint(path, upstream_conf=wide).load_pretrained()
 
 
 def test_what_tensors_do_not_show_is_compared_too(released):
     _, path = released
     for option, value in {"encoder_attention_heads": 4, "normalize": True}.items():
-        ssl = SSLModel("wavlm_base", {**TINY_UPSTREAM, option: value}, str(path))
+        ssl = from_checkpoint(path, upstream_conf={**TINY_UPSTREAM, option: value})
         with pytest.raises(UserError, match=f"{option} is .* there, {value} here"):
-            ssl.load_checkpoint()
+            ssl.load_pretrained()
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
     path = tmp_path / "torn.pt"
     path.write_bytes(b"PK\x03\x04 not a checkpoint")
-    ssl = SSLModel("wavlm_base", TINY_UPSTREAM, str(path))
+    ssl = from_checkpoint(path)
     with pytest.raises(UserError, match="torn.pt is damaged"):
-        ssl(*speech_like(2000))
+        ssl.load_pretrained()
 
 
 def test_wrong_names_and_values_tell_the_right_ones():
     with pytest.raises(UserError, match="wavlm_base.*data2vec_large.*wav2vec2_large"):
-        SSLModel("wavlm_larg", None, "random")
+        SSLModel("wavlm_larg", checkpoint="random")
     with pytest.raises(UserError, match="encoder_layer;.*encoder_layers"):
-        SSLModel("wavlm_base", {"encoder_layer": 3}, "random")
+        SSLModel("wavlm_base", upstream_conf={"encoder_layer": 3}, checkpoint="random")
     with pytest.raises(UserError, match="partial"):
         tiny_ssl(finetune="some")
     with pytest.raises(UserError, match="ssl_lr_scale"):

@@ -20,7 +20,9 @@ def checkpoint(tmp_path_factory):
     """Pretrained weights of a small WavLM."""
     path = tmp_path_factory.mktemp("ssl") / "wavlm.pt"
     torch.manual_seed(0)
-    model = SSLModel("wavlm_base", TINY_UPSTREAM, "random").model
+    model = SSLModel(
+        "wavlm_base", upstream_conf=TINY_UPSTREAM, checkpoint="random"
+    ).model
     torch.save({"cfg": {}, "model": model.state_dict()}, path)
     return path
 
@@ -32,12 +34,13 @@ def frozen(checkpoint, tmp_path):
     def build(checkpoint=checkpoint, folder=tmp_path / "cache", **changes):
         model = SSLModel(
             "wavlm_base",
-            {**TINY_UPSTREAM, **changes.pop("upstream_conf", {})},
-            str(checkpoint),
-            "none",
+            upstream_conf={**TINY_UPSTREAM, **changes.pop("upstream_conf", {})},
+            checkpoint=str(checkpoint),
+            finetune="none",
             feature_cache=str(folder),
             **changes,
         ).eval()
+        model.load_pretrained()
         model.convolved = 0
         model.model["feature_extractor"].conv_layers[0].register_forward_hook(count)
         count.model = model
@@ -267,7 +270,7 @@ def test_nothing_is_kept_outside_training_or_without_a_folder(frozen, tmp_path):
     assert ssl.cache is None
     layers_of(ssl, 5000)
     assert not files(tmp_path / "cache")
-    without = SSLModel("wavlm_base", TINY_UPSTREAM, "random")
+    without = SSLModel("wavlm_base", upstream_conf=TINY_UPSTREAM, checkpoint="random")
     with caching_features(without), caching_features(None):
         assert without.cache is None
 
@@ -275,7 +278,8 @@ def test_nothing_is_kept_outside_training_or_without_a_folder(frozen, tmp_path):
 def test_the_folders_size_is_told(frozen, caplog):
     """2 layers x 16 channels x 4 bytes x 50 frames a second x 3600 seconds."""
     caplog.set_level(logging.INFO)
-    ssl = frozen(upstream_conf={"encoder_embed_dim": 160, "encoder_layers": 200})
+    large = {"encoder_embed_dim": 160, "encoder_layers": 200}
+    ssl = frozen(checkpoint="random", upstream_conf=large)
     with caching_features(ssl):
         pass
     assert "takes about 23.0 GB for every hour" in caplog.text
@@ -285,7 +289,9 @@ def test_the_folders_size_is_told(frozen, caplog):
 def write_the_same(folder, barrier):
     """Two processes, the same utterances, at the same time."""
     torch.manual_seed(0)
-    ssl = SSLModel("wavlm_base", TINY_UPSTREAM, "random", "none").eval()
+    ssl = SSLModel(
+        "wavlm_base", upstream_conf=TINY_UPSTREAM, checkpoint="random", finetune="none"
+    ).eval()
     ssl.feature_cache = folder
     barrier.wait(60)
     with caching_features(ssl):
@@ -306,7 +312,9 @@ def test_processes_that_keep_the_same_utterances_do_no_harm(frozen, tmp_path):
         process.join()
         assert process.exitcode == 0
     torch.manual_seed(0)
-    ssl = SSLModel("wavlm_base", TINY_UPSTREAM, "random", "none").eval()
+    ssl = SSLModel(
+        "wavlm_base", upstream_conf=TINY_UPSTREAM, checkpoint="random", finetune="none"
+    ).eval()
     ssl.feature_cache = str(tmp_path / "cache")
     plain = layers_of(ssl, 5000, 4000)
     with caching_features(ssl):

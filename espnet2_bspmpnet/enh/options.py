@@ -1,0 +1,79 @@
+"""The separator's options: their allowed values."""
+
+from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.network.bsp_mpnet import PHASE_PATHS
+
+LEVELS = ("rms", "none")
+PCS_OUTPUTS = ("boosted", "natural")
+
+
+def check_input_dim(input_dim: int) -> None:
+    """Refuse ESPnet's encoders other than ``same``.
+
+    Raises:
+        UserError: the separator would not get the waveform.
+    """
+    if input_dim != 1:
+        raise UserError(
+            "encoder: bsp_mpnet takes the waveform; use 'encoder: same' and"
+            f" 'decoder: same' (the encoder gives {input_dim} channels)"
+        )
+
+
+def check_choices(
+    *, level: str, pcs_output: str, phase_path: str, magnitude_path: bool
+) -> None:
+    """Check the options that are one of several words.
+
+    Raises:
+        UserError: names those that are allowed.
+    """
+    for name, value, allowed in (
+        ("level", level, LEVELS),
+        ("pcs_output", pcs_output, PCS_OUTPUTS),
+        ("phase_path", phase_path, PHASE_PATHS),
+    ):
+        if value not in allowed:
+            raise UserError(f"{name}: {value!r} is not one of {', '.join(allowed)}")
+    if not magnitude_path and phase_path == "none":
+        raise UserError(
+            "magnitude_path: false together with phase_path: none leaves nothing"
+            " to estimate; keep one of the paths"
+        )
+
+
+def check_frames(*, n_fft: int, win_length: int, hop_length: int) -> None:
+    """Check that every signal is covered by windows.
+
+    Raises:
+        UserError: names the value and its limit.
+    """
+    _check_positive(n_fft=n_fft, win_length=win_length, hop_length=hop_length)
+    if n_fft % 2:
+        raise UserError(f"n_fft: {n_fft} must be even")
+    if win_length > n_fft:
+        raise UserError(f"win_length: {win_length} must be at most n_fft ({n_fft})")
+    if 2 * hop_length > win_length:  # no window would reach some signals' ends
+        raise UserError(
+            f"hop_length: {hop_length} must be at most half of win_length"
+            f" ({win_length})"
+        )
+
+
+def check_sizes(*, decoder_dim: int, num_heads: int, **others: int) -> None:
+    """Check the decoder's sizes, and that its channels are shared evenly by the heads.
+
+    Raises:
+        UserError: names the value and its limit.
+    """
+    _check_positive(decoder_dim=decoder_dim, num_heads=num_heads, **others)
+    if decoder_dim % num_heads:
+        raise UserError(
+            f"num_heads: {num_heads} must divide decoder_dim ({decoder_dim})"
+        )
+
+
+def _check_positive(**numbers: int) -> None:
+    for name, value in numbers.items():
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"{name}: {value!r} must be a whole number of 1 or more")
