@@ -18,6 +18,7 @@ from espnet2.train import trainer as espnet_trainer
 from espnet2.train.reporter import Reporter
 from espnet2.train.trainer import Trainer
 
+from espnet2_bspmpnet.enh.losses import need_waveform
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.atomic import replacing
 from espnet2_bspmpnet.files.checkpoints import read_checkpoint
@@ -76,6 +77,11 @@ class ResumableTrainer(Trainer):
                 "use_amp: bfloat16 on the CPU; warnings of CUDA mean GPUs alone"
             )
         ssl = None if network is None else network.ssl
+        if network is not None:
+            checkpoint = output_dir / "checkpoint.pth"
+            if not (trainer_options.resume and checkpoint.exists()):
+                ssl.load_pretrained()
+            model.separator.waveform_in_training = need_waveform(model.loss_wrappers)
         cls.progress = Progress(
             trainer_options.max_epoch,
             trainer_options.best_model_criterion,
