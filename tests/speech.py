@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from espnet2_bspmpnet.corpora.speech_level import active_power
+
 RATE = 16000
 
 
@@ -18,3 +20,8 @@ def noisy(clean: np.ndarray, snr: float, seed: int = 0) -> np.ndarray:
     noise = np.random.default_rng(seed).standard_normal(len(clean))
     gain = np.sqrt(np.mean(clean**2) / np.mean(noise**2) / 10 ** (snr / 10))
     return clean + gain * noise
+
+
+def measure_snr(clean: np.ndarray, noisy: np.ndarray) -> float:
+    """The level of active speech over that of the noise, in dB; 16 kHz."""
+    return 10 * np.log10(active_power(clean) / np.mean((noisy - clean) ** 2))

@@ -25,14 +25,14 @@ def pairs_corpus(options: argparse.Namespace) -> None:
     """Make data directories from your own folders of noisy and clean files."""
     from espnet2_bspmpnet.corpora import pairs
 
-    pairs.prepare(**arguments(options))
+    pairs.prepare(**_with_sets(arguments(options)))
 
 
 def mixed_corpus(options: argparse.Namespace) -> None:
     """Make data directories from your own folders of clean speech and of noise."""
     from espnet2_bspmpnet.corpora import mixed
 
-    mixed.prepare(**arguments(options))
+    mixed.prepare(**_with_sets(arguments(options)))
 
 
 def pairs_set(options: argparse.Namespace) -> None:
@@ -61,6 +61,15 @@ def whamr(options: argparse.Namespace) -> None:
     from espnet2_bspmpnet.corpora.whamr import datasets
 
     datasets.prepare(**_with_counts(arguments(options)))
+
+
+def _with_sets(arguments: dict) -> dict:
+    names = {part: arguments.pop(f"{part}_set") for part in ("train", "valid", "test")}
+    given = {
+        part: tuple(arguments.pop(f"{part}_{side}_dir") for side in ("noisy", "clean"))
+        for part in ("valid", "test")
+    }
+    return {**arguments, "names": names, "given": given}
 
 
 def _with_counts(arguments: dict) -> dict:

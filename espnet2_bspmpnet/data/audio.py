@@ -5,11 +5,12 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
+import soxr
 
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.atomic import replacing
@@ -22,23 +23,14 @@ CUT_WAV = re.compile(r"^data : (\d+) \(should be \d+\)", re.MULTILINE)
 STREAM_LENGTH = 0x7FFF0000  # what programs that write to a pipe put for "unknown"
 
 
-@dataclass(frozen=True)
-class AudioInfo:
-    """What a file's header says.
+class AudioInfo(NamedTuple):
+    """What a file's header says."""
 
-    Args:
-        frames: samples per channel.
-        rate: samples per second.
-        channels: number of channels.
-        format: container, e.g. "WAV".
-        subtype: sample format, e.g. "PCM_16".
-    """
-
-    frames: int
-    rate: int
+    frames: int  # samples per channel
+    rate: int  # samples per second
     channels: int
-    format: str
-    subtype: str
+    format: str  # container, e.g. "WAV"
+    subtype: str  # sample format, e.g. "PCM_16"
 
 
 def _open(path: str | Path) -> soundfile.SoundFile:
@@ -52,14 +44,11 @@ def _open(path: str | Path) -> soundfile.SoundFile:
     try:
         return soundfile.SoundFile(str(path))
     except (soundfile.LibsndfileError, OSError) as error:
+        reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
         raise UserError(
-            f"{path}: cannot be read as audio ({_reason(error)}); "
+            f"{path}: cannot be read as audio ({reason}); "
             "replace it or convert it to WAV or FLAC"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "error_string", str(error)).strip().rstrip(".")
 
 
 def _truncated(path: str | Path) -> UserError:
@@ -89,9 +78,6 @@ def _check_end(path: str | Path, file: soundfile.SoundFile) -> None:
 def audio_info(path: str | Path) -> AudioInfo:
     """Read a file's header and make sure that its last sample is there.
 
-    Args:
-        path: an audio file.
-
     Raises:
         UserError: missing, unreadable or truncated file.
     """
@@ -103,13 +89,10 @@ def audio_info(path: str | Path) -> AudioInfo:
 
 
 def read_audio(path: str | Path) -> tuple[np.ndarray, int]:
-    """Read a mono file as float32 in [-1, 1], with its rate.
-
-    Args:
-        path: an audio file.
+    """Read a mono file.
 
     Returns:
-        Samples [L] and samples per second.
+        Samples [L], float32 in [-1, 1], and samples per second.
 
     Raises:
         UserError: missing, unreadable, truncated, empty or multichannel file, or
@@ -135,7 +118,7 @@ def read_audio(path: str | Path) -> tuple[np.ndarray, int]:
             raise _truncated(path)
         rate = file.samplerate
     if not np.isfinite(wave).all():
-        raise UserError(f"{path}: holds NaN or infinite samples; make it anew")
+        raise UserError(f"{path}: holds NaN or infinite samples; replace it")
     return wave, rate
 
 
@@ -164,7 +147,7 @@ def _quantise(wave: np.ndarray, bits: int) -> np.ndarray:
 def write_audio(
     path: str | Path, wave: np.ndarray, rate: int, subtype: str = "PCM_16"
 ) -> None:
-    """Write mono audio, whole or not at all, never clipped; keep a file that is the same.
+    """Write mono audio, whole or not at all, never clipped; keep an identical file.
 
     Args:
         path: the file to make; .wav or .flac.
@@ -200,7 +183,7 @@ def write_audio(
     encoded = io.BytesIO()
     soundfile.write(encoded, samples, rate, format=container, subtype=subtype)
     _forget_time(encoded)
-    # Its time goes on telling that this is the same audio.
+    # A file that stays as it is keeps its time stamp.
     if path.is_file() and path.read_bytes() == encoded.getvalue():
         return
     with replacing(path) as temporary:
@@ -217,21 +200,16 @@ def _forget_time(encoded: io.BytesIO) -> None:
 
 
 def resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
-    """Resample to round(L * rate_out / rate_in) samples, but never to none.
+    """Resample [L] to [round(L * rate_out / rate_in)], but never to none; float32.
 
     Args:
         wave: samples [L].
-        rate_in: samples per second given.
-        rate_out: samples per second wanted.
-
-    Returns:
-        Samples [L * rate_out / rate_in], float32.
+        rate_in: their number per second.
+        rate_out: the number per second that is wanted.
     """
     wave = np.asarray(wave, dtype=np.float32)
     if rate_in == rate_out:
         return wave
-    import soxr
-
     length = max(round(len(wave) * rate_out / rate_in), min(len(wave), 1))
     resampled = soxr.resample(wave, rate_in, rate_out, quality="VHQ")[:length]
     if len(resampled) < length:
@@ -242,15 +220,14 @@ def resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
 def list_audio(folder: str | Path) -> dict[str, Path]:
     """Find the .wav, .flac and .ogg files below a folder, links followed.
 
-    Args:
-        folder: where to look; hidden files and folders are passed over.
+    Hidden files and folders are passed over.
 
     Returns:
         File names without suffix -> paths, sorted.
 
     Raises:
-        UserError: no such folder, one that may not be looked into, no audio in it, a
-            name used twice, or one that is no UTF-8.
+        UserError: a missing, unreadable or empty folder, a name used twice, or one
+            that is not UTF-8.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -259,7 +236,7 @@ def list_audio(folder: str | Path) -> dict[str, Path]:
     for path in sorted(_visible_files(folder)):
         if path.suffix.lower() not in SUFFIXES:
             continue
-        if not _is_utf8(path):
+        if re.search("[\udc80-\udcff]", str(path)):  # bytes that are not UTF-8
             raise UserError(
                 f"{str(path)!r}: its name is not UTF-8 text, as lists of files are; "
                 "rename it"
@@ -289,11 +266,3 @@ def _visible_files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]
             yield path
         elif path.resolve() not in above:  # a link to where it came from
             yield from _visible_files(path, above)
-
-
-def _is_utf8(path: Path) -> bool:
-    try:
-        os.fsencode(path).decode()
-    except UnicodeDecodeError:
-        return False
-    return True

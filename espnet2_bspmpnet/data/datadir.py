@@ -4,20 +4,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.data.audio import AudioInfo, audio_info, read_audio
+from espnet2_bspmpnet.errors import UserError, listing, some_of
 from espnet2_bspmpnet.files.atomic import remove, write_text
 
-SHOWN_IDS = 5
-SHOWN_FILES = 10
 FLOATS = ("FLOAT", "DOUBLE")
+MIXED_WITH = ("utt2noise", "utt2snr")  # lists that other data must not inherit
 TIMES = "utt2seconds"  # list of the seconds that enhancing each utterance took
 
 
 def read_scp(path: str | Path) -> dict[str, str]:
-    """Read a file of lines "<id> <value>".
-
-    Args:
-        path: e.g. wav.scp, utt2spk or utt2num_samples.
+    """Read a file of lines "<id> <value>", such as wav.scp, utt2spk or utt2num_samples.
 
     Returns:
         id -> value, in the order of the file.
@@ -51,25 +48,15 @@ def read_scp(path: str | Path) -> dict[str, str]:
 
 
 def write_scp(path: str | Path, entries: Mapping[str, object]) -> None:
-    """Write lines "<id> <value>", sorted by id, whole or not at all.
-
-    Args:
-        path: the file to make.
-        entries: id -> value.
-    """
-    write_text(path, "".join(f"{key} {entries[key]}\n" for key in sorted(entries)))
+    """Write lines "<id> <value>", sorted by id, whole or not at all."""
+    lines = (f"{key} {entries[key]}".rstrip() + "\n" for key in sorted(entries))
+    write_text(path, "".join(lines))
 
 
 def check_same_ids(
     name: str, ids: Iterable[str], other_name: str, other_ids: Iterable[str]
 ) -> None:
     """Make sure that two lists hold the same ids.
-
-    Args:
-        name: where `ids` come from, for the message.
-        ids: the ids of one list.
-        other_name: where `other_ids` come from.
-        other_ids: the ids of the other list.
 
     Raises:
         UserError: naming up to five ids that only one of the lists has.
@@ -81,46 +68,49 @@ def check_same_ids(
         (other_ids - ids, other_name, name),
     ):
         if alone:
-            parts.append(f"{len(alone)} only in {here}, not in {there}: {_some(alone)}")
+            names = some_of(alone)
+            parts.append(f"{len(alone)} only in {here}, not in {there}: {names}")
     if parts:
         raise UserError(
             f"ids differ: {'; '.join(parts)}; add the missing ones or remove the others"
         )
 
 
-def _some(ids: Iterable[str]) -> str:
-    ids = sorted(ids)
-    more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
-    return ", ".join(ids[:SHOWN_IDS]) + more
-
-
 @dataclass
 class DataDir:
-    """A set of utterances as Kaldi and ESPnet keep it.
-
-    Args:
-        path: the folder.
-        wav: utterance id -> path of the noisy audio (wav.scp).
-        spk1: utterance id -> path of the clean audio (spk1.scp), or None.
-        utt2spk: utterance id -> speaker.
-    """
+    """A set of utterances as Kaldi and ESPnet keep it."""
 
     path: Path
-    wav: dict[str, str]
-    spk1: dict[str, str] | None
-    utt2spk: dict[str, str]
+    wav: dict[str, str]  # utterance id -> path of the noisy audio (wav.scp)
+    spk1: dict[str, str] | None  # utterance id -> path of the clean audio (spk1.scp)
+    utt2spk: dict[str, str]  # utterance id -> speaker
+
+    @classmethod
+    def of_pairs(
+        cls,
+        path: str | Path,
+        pairs: Mapping[str, tuple[Path, Path]],
+        utt2spk: dict[str, str] | None = None,
+    ) -> "DataDir":
+        """Describe utterance id -> (noisy, clean) file, yet unwritten.
+
+        Without utt2spk the speaker is the part of the id before the first "_".
+        """
+        return cls(
+            Path(path),
+            wav={utterance: str(noisy) for utterance, (noisy, _) in pairs.items()},
+            spk1={utterance: str(clean) for utterance, (_, clean) in pairs.items()},
+            utt2spk=utt2spk
+            or {utterance: speaker_of(utterance) for utterance in pairs},
+        )
 
     @classmethod
     def read(cls, path: str | Path, need_reference: bool = True) -> "DataDir":
         """Read wav.scp, spk1.scp and utt2spk.
 
-        Args:
-            path: the folder.
-            need_reference: whether a missing spk1.scp is an error.
-
         Raises:
-            UserError: missing or empty folder or file, ids that differ between
-                the files, a malformed line, or a command in place of a path.
+            UserError: missing or empty folder or file (spk1.scp if `need_reference`),
+                ids that differ, a malformed line, or a command in place of a path.
         """
         path = Path(path)
         if not path.is_dir():
@@ -151,25 +141,48 @@ class DataDir:
             return (self.wav[utterance],)
         return self.wav[utterance], self.spk1[utterance]
 
-    def write(self) -> None:
-        """Write wav.scp, spk1.scp, utt2spk and spk2utt.
+    def subset(self, path: str | Path, utterances: Iterable[str]) -> "DataDir":
+        """Describe some of the utterances as another data directory."""
+        utterances = list(utterances)
+        wav, spk1, utt2spk = (
+            table and {utterance: table[utterance] for utterance in utterances}
+            for table in (self.wav, self.spk1, self.utt2spk)
+        )
+        return DataDir(Path(path), wav, spk1, utt2spk)
 
-        wav.scp goes first and comes last: without it a folder is not read.
+    def write(self, tables: Mapping[str, Mapping[str, object]] | None = None) -> None:
+        """Write wav.scp, spk1.scp, utt2spk, spk2utt and further lists.
+
+        wav.scp is removed first and written last: without it a folder is not read.
+
+        Args:
+            tables: further lists, name -> utterance id -> value, such as text or
+                utt2snr. Ids of other sets are left out; lists that end up empty, and
+                those of `MIXED_WITH` that are not given, are removed. None keeps all.
         """
         remove(self.path / "wav.scp")
         speakers: dict[str, list[str]] = {}
         for utterance in sorted(self.utt2spk):
             speakers.setdefault(self.utt2spk[utterance], []).append(utterance)
-        if self.spk1 is None:
-            (self.path / "spk1.scp").unlink(missing_ok=True)
-        else:
-            write_scp(self.path / "spk1.scp", self.spk1)
-        write_scp(self.path / "utt2spk", self.utt2spk)
-        write_scp(
-            self.path / "spk2utt",
-            {speaker: " ".join(ids) for speaker, ids in speakers.items()},
-        )
+        lists = {
+            "spk1.scp": self.spk1,
+            "utt2spk": self.utt2spk,
+            "spk2utt": {speaker: " ".join(ids) for speaker, ids in speakers.items()},
+        }
+        if tables is not None:
+            for name, table in {**dict.fromkeys(MIXED_WITH, {}), **tables}.items():
+                lists[name] = {id_: table[id_] for id_ in self.wav if id_ in table}
+        for name, entries in lists.items():
+            if entries:
+                write_scp(self.path / name, entries)
+            else:
+                remove(self.path / name)
         write_scp(self.path / "wav.scp", self.wav)
+
+
+def speaker_of(utterance: str) -> str:
+    """Take the part of an utterance's id before the first "_" for its speaker."""
+    return utterance.partition("_")[0]
 
 
 def _refuse_commands(path: Path, entries: Mapping[str, str]) -> None:
@@ -184,43 +197,26 @@ def _refuse_commands(path: Path, entries: Mapping[str, str]) -> None:
 def check_pairs(datadir: DataDir) -> None:
     """Make sure that every file opens and that noisy and clean belong together.
 
-    Args:
-        datadir: pairs, or noisy audio alone.
-
     Raises:
-        UserError: one message with up to ten culprits and their number.
+        UserError: one message with up to ten problems and their number.
     """
-    culprits = []
+    problems = []
     for utterance in sorted(datadir.wav):
         try:
             check_pair(utterance, datadir.files(utterance))
         except UserError as error:
-            culprits.append(str(error))
-    if not culprits:
-        return
-    more = len(culprits) - SHOWN_FILES
-    lines = culprits[:SHOWN_FILES] + ([f"and {more} more"] if more > 0 else [])
-    raise UserError(
-        f"{datadir.path}: {len(culprits)} problem(s) in the audio:\n  "
-        + "\n  ".join(lines)
-    )
+            problems.append(error)
+    if problems:
+        heading = f"{datadir.path}: {len(problems)} problem(s) in the audio"
+        raise listing(heading, problems)
 
 
-def check_pair(utterance: str, paths: Sequence[str]) -> list:
-    """Make sure that an utterance's files open and belong together.
-
-    Args:
-        utterance: its id, for the message.
-        paths: the noisy and, if there is one, the clean file.
-
-    Returns:
-        An audio.AudioInfo of each.
+def check_pair(utterance: str, paths: Sequence[str]) -> list[AudioInfo]:
+    """Make sure that an utterance's noisy and clean files open and belong together.
 
     Raises:
         UserError: names each file that is at fault.
     """
-    from espnet2_bspmpnet.data.audio import audio_info, read_audio
-
     faults, infos = [], []
     for path in paths:
         try:

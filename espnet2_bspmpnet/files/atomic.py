@@ -8,7 +8,7 @@ from pathlib import Path
 
 from espnet2_bspmpnet.errors import MachineError
 
-MENDS = {
+FIXES = {
     errno.ENOSPC: "the disk is full; free some space and run again",
     errno.EDQUOT: "your disk quota is used up; free some space and run again",
     errno.EACCES: "no permission to write here; choose another folder",
@@ -21,14 +21,25 @@ MENDS = {
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, which takes its place on success.
-
-    Args:
-        path: the file to make; its folder is made if need be.
+def naming(path: Path) -> Iterator[None]:
+    """Turn errors of the disk within this context into ones with the file and the fix.
 
     Raises:
         MachineError: the disk is full or the place cannot be written to.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FIXES:
+            raise
+        raise MachineError(f"{path}: {FIXES[error.errno]}") from error
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, which takes its place on success.
+
+    The file's folder is made if need be. For errors see `naming`.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -41,27 +52,14 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Within this context an error of the disk is told with the file and a mend."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in MENDS:
-            raise
-        raise MachineError(f"{path}: {MENDS[error.errno]}") from error
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def append_text(path: str | os.PathLike, text: str) -> None:
-    """Append `text` as UTF-8 and leave none of it in a buffer.
-
-    Args:
-        path: the file; it and its folder are made if need be.
-        text: what to append.
-
-    Raises:
-        MachineError: the disk is full or the place cannot be written to.
-    """
+    """Append `text` as UTF-8 and leave none of it in a buffer."""
     path = Path(path)
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,18 +67,8 @@ def append_text(path: str | os.PathLike, text: str) -> None:
             file.write(text.encode("utf-8"))
 
 
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
 def remove(path: str | os.PathLike) -> None:
-    """Remove a file if it is there.
-
-    Raises:
-        MachineError: the place cannot be written to.
-    """
+    """Remove a file if it is there."""
     path = Path(path)
     with naming(path):
         path.unlink(missing_ok=True)

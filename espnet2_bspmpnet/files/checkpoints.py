@@ -1,4 +1,4 @@
-"""ESPnet's checkpoint.pth, read for its values alone; what a torn file is told by."""
+"""ESPnet's checkpoint.pth, read without running code; the errors of a damaged file."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -7,7 +7,7 @@ from pickle import UnpicklingError
 import numpy as np
 import torch
 
-# What torch raises for a file that is torn or none of its own.
+# What torch raises for a file that is truncated or not one of its own.
 DAMAGE = (RuntimeError, UnpicklingError, EOFError, ValueError)
 
 
@@ -19,8 +19,8 @@ def damage_reason(error: Exception) -> str:
 def read_checkpoint(path: Path) -> dict:
     """Read ESPnet's checkpoint.pth without running code that a pickle may carry.
 
-    Of a checkpoint of gigabytes only what is used is read from the disk.  ESPnet 202511
-    keeps numpy scalars and durations there, which torch has to be told are harmless.
+    Only what is used is read from the disk. ESPnet 202511 keeps numpy scalars and
+    durations there, which are allowed here, as torch refuses them by default.
     """
     scalar = np.float64(0).__reduce__()[0]
     dtypes = [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")]

@@ -80,7 +80,7 @@ def _merge(base: dict, own: dict) -> dict:
 
 
 def _is_of_another_choice(name: str, base: dict, own: dict) -> bool:
-    """Tell whether ``X_conf`` is meant for an X that is another one now."""
+    """Whether ``X_conf`` is meant for an X that is another one now."""
     choice = name.removesuffix("_conf")
     if choice == name or choice not in own:
         return False

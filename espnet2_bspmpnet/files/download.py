@@ -1,6 +1,6 @@
-"""Download large files, going on where it was broken off.
+"""Download large files, resuming what was broken off.
 
-A file has its name when it is whole and what it should be; until then, it has another.
+A file gets its name when it is whole and verified; until then, it has another.
 """
 
 import hashlib
@@ -14,32 +14,26 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from espnet2_bspmpnet.errors import UserError, first_line
-from espnet2_bspmpnet.files.atomic import MENDS
+from espnet2_bspmpnet.files.atomic import FIXES, naming
 
 _PAUSES = (1, 4, 15)  # seconds before another attempt
 _BLOCK = 1 << 20
+_FREE_SPACE = "free some space and run again"
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file on a server, and what is known of it.
-
-    Args:
-        url: its address.
-        name: what to call it here.
-        size: in bytes, if known.
-        checksum: algorithm and hexadecimal digits, e.g. "md5:0d16...", if known.
-    """
+    """A file on a server, and what is known of it."""
 
     url: str
-    name: str
-    size: int | None = None
-    checksum: str | None = None
+    name: str  # on this machine
+    size: int | None = None  # in bytes, if known
+    checksum: str | None = None  # algorithm and digits, e.g. "md5:0d16...", if known
 
 
 @dataclass(frozen=True)
 class _Version:
-    """What a server says of a file: its bytes, and a mark that changes with them."""
+    """What a server says of a file: its bytes, and marks that change with them."""
 
     size: int | None
     etag: str
@@ -61,23 +55,21 @@ class _Version:
 def fetch(remote: RemoteFile, folder: str | Path) -> Path:
     """Download a file, or verify the one that is there already.
 
-    What was broken off goes on, unless the server has another version meanwhile; what
-    another program has begun at the file's place goes on if the checksum is known.
-
-    Args:
-        remote: what to download.
-        folder: where to; it is made if need be.
+    A download that was broken off is resumed, unless the server has another version
+    meanwhile; so is what another program has begun, if size and checksum are known.
 
     Returns:
         The file's path.
 
     Raises:
         UserError: no network, no such file, another one than expected, a damaged one,
-            or no space; each with what to do, the way by hand included.
+            or no space; each with the fix, the way by hand included.
     """
     target = Path(folder) / remote.name
     with locked(target):
-        if target.exists() and not _is_beginning(target, remote):
+        is_known = None not in (remote.size, remote.checksum)
+        is_begun = is_known and target.exists() and target.stat().st_size < remote.size
+        if target.exists() and not is_begun:
             verify(target, remote)
         else:
             _download(remote, target)
@@ -96,8 +88,7 @@ def verify(path: Path, remote: RemoteFile) -> None:
             f"{path}: has {size} bytes in place of {remote.size}, so it was not"
             f" downloaded whole; remove it and run again, or fetch {remote.url}"
         )
-    wrong = _wrong_checksum(path, remote.checksum)
-    if wrong:
+    if wrong := _wrong_checksum(path, remote.checksum):
         raise UserError(
             f"{path}: is damaged or another file: its {wrong}; remove it and run again,"
             f" or fetch {remote.url}"
@@ -110,7 +101,7 @@ def fetch_rest(
     size: int | None,
     headers: dict[str, str] | None = None,
     name: str | None = None,
-    mend: str = "free some space and run again",
+    fix: str = _FREE_SPACE,
 ) -> None:
     """Append to a file what it lacks, with a progress bar.
 
@@ -120,7 +111,7 @@ def fetch_rest(
         size: of the whole in bytes, if known.
         headers: further ones of the request.
         name: what the progress bar calls the file; by default its name in the url.
-        mend: what to do where there is too little space.
+        fix: what to do where there is too little space.
 
     Raises:
         UserError: too little space.
@@ -134,7 +125,7 @@ def fetch_rest(
         if size is not None:
             if there > size:  # no part of it
                 file.truncate(there := 0)
-            check_space(part.parent, size - there, url, mend)
+            check_space(part.parent, size - there, url, fix)
         logging.info("downloading %s to %s", url, part.parent)
         http_get(
             url,
@@ -146,44 +137,30 @@ def fetch_rest(
         )
 
 
-def check_arrived(part: Path, url: str, expected: str) -> None:
+def check_arrived(part: Path, url: str, expected: str | None) -> None:
     """Compare the checksum of a file that has just arrived; remove it if it is wrong.
 
-    Args:
-        part: the file.
-        url: where it came from.
-        expected: algorithm and hexadecimal digits, e.g. "md5:0d16...".
-
     Raises:
-        UserError: another checksum.
+        UserError: another checksum than `expected`, e.g. "md5:0d16...".
     """
-    wrong = _wrong_checksum(part, expected)
-    if wrong:
+    if wrong := _wrong_checksum(part, expected):
         part.unlink()
         raise UserError(
             f"{url} arrived damaged and was removed: its {wrong}; run again"
         )
 
 
-def check_space(
-    folder: Path, needed: int, what: str, mend: str = "free some space and run again"
-) -> None:
+def check_space(folder: Path, needed: int, what: str, fix: str = _FREE_SPACE) -> None:
     """Make sure that a folder's disk has room, before the work of filling it begins.
 
-    Args:
-        folder: a folder that exists.
-        needed: bytes.
-        what: needs them.
-        mend: what to do where there is too little.
-
     Raises:
-        UserError: too little space.
+        UserError: fewer than `needed` bytes are free for `what`.
     """
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
-            f"{what} needs {_megabytes(needed)} in {folder}, where"
-            f" {_megabytes(free)} are free; {mend}"
+            f"{what} needs {needed / 1e6:.0f} MB in {folder}, where {free / 1e6:.0f} MB"
+            f" are free; {fix}"
         )
 
 
@@ -205,28 +182,18 @@ def explain(error: Exception) -> str:
         return f"the server answers {answer.status_code} {answer.reason_phrase}"
     if isinstance(error, httpx2.ConnectError):
         return f"no connection ({first_line(error)}); check the network and its proxy"
-    return MENDS.get(getattr(error, "errno", None)) or first_line(error)
+    return FIXES.get(getattr(error, "errno", None)) or first_line(error)
 
 
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Let no other process be about the same file or folder."""
+    """Keep other processes from making the same file or folder at the same time."""
     from huggingface_hub.utils import WeakFileLock
 
-    try:
+    with naming(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with WeakFileLock(target.with_name(f".{target.name}.lock")):
             yield
-    except OSError as error:
-        if error.errno not in MENDS:
-            raise
-        raise UserError(f"{target}: {MENDS[error.errno]}") from error
-
-
-def _is_beginning(target: Path, remote: RemoteFile) -> bool:
-    """Tell whether a file is shorter than it should be and can be gone on with."""
-    known = remote.size is not None and remote.checksum is not None
-    return known and target.stat().st_size < remote.size
 
 
 def _download(remote: RemoteFile, target: Path) -> None:
@@ -235,8 +202,7 @@ def _download(remote: RemoteFile, target: Path) -> None:
     failures = arrived = 0
     while True:
         try:
-            version = _ask(remote, target)
-            part = _fetch_part(remote, version, target)
+            part = _fetch_part(remote, target)
             break
         except (OSError, httpx2.HTTPError, httpx2.InvalidURL) as error:
             parts = target.parent.glob(f"{target.name}.*.part")
@@ -248,18 +214,16 @@ def _download(remote: RemoteFile, target: Path) -> None:
                     " is kept for the next run to continue with, or fetch the file"
                     f" elsewhere, put it at {target} and run again"
                 ) from error
-            pause = _PAUSES[failures - 1]
-            logging.warning(
-                "%s: %s; next attempt in %g s", remote.url, explain(error), pause
-            )
+            pause, why = _PAUSES[failures - 1], explain(error)
+            logging.warning("%s: %s; next attempt in %g s", remote.url, why, pause)
             time.sleep(pause)
-    if remote.checksum is not None:
-        check_arrived(part, remote.url, remote.checksum)
+    check_arrived(part, remote.url, remote.checksum)
     part.replace(target)
 
 
-def _fetch_part(remote: RemoteFile, version: _Version, target: Path) -> Path:
+def _fetch_part(remote: RemoteFile, target: Path) -> Path:
     """Fetch what is missing into a file beside the target."""
+    version = _ask(remote, target)
     part = version.part_of(target)
     for other in target.parent.glob(f"{target.name}.*.part"):
         if other != part:  # of another version
@@ -281,28 +245,24 @@ def _ask(remote: RemoteFile, target: Path) -> _Version:
     with get_session().stream("GET", remote.url, headers=headers) as answer:
         answer.raise_for_status()
     said = answer.headers
-    length = said.get("Content-Range", said.get("Content-Length", "")).split("/")[-1]
-    size = int(length) if length.isdecimal() else None
     if said.get("Content-Type", "").startswith("text/html"):
         raise UserError(
             f"{remote.url} is a web page, not the file {remote.name}, which may have"
             f" moved: fetch it from the data set's page, put it at {target} and run again"
         )
-    if None not in (size, remote.size) and size != remote.size:
+    length = said.get("Content-Range", said.get("Content-Length", "")).split("/")[-1]
+    size = int(length) if length.isdecimal() else remote.size
+    if remote.size is not None and size != remote.size:
         raise UserError(
             f"{remote.url} has {size} bytes in place of {remote.size}: it is another"
             f" file than {remote.name} was; if the data set's page has the right one, put"
             f" it at {target} and run again"
         )
-    return _Version(
-        size if size is not None else remote.size,
-        said.get("ETag", ""),
-        said.get("Last-Modified", ""),
-    )
+    return _Version(size, said.get("ETag", ""), said.get("Last-Modified", ""))
 
 
 def _may_pass(error: Exception) -> bool:
-    """Tell trouble of the network, which may pass, from what will stay."""
+    """Whether trouble is the network's, which may pass, and not one that will stay."""
     import httpx2
     from huggingface_hub.errors import OfflineModeIsEnabled
 
@@ -310,7 +270,7 @@ def _may_pass(error: Exception) -> bool:
     if answer is not None:
         return answer.status_code in (408, 429) or answer.status_code >= 500
     lasting = (httpx2.UnsupportedProtocol, httpx2.InvalidURL, OfflineModeIsEnabled)
-    return not isinstance(error, lasting) and getattr(error, "errno", 0) not in MENDS
+    return not isinstance(error, lasting) and getattr(error, "errno", 0) not in FIXES
 
 
 def _wrong_checksum(path: Path, expected: str | None) -> str | None:
@@ -320,7 +280,3 @@ def _wrong_checksum(path: Path, expected: str | None) -> str | None:
     algorithm, _, digits = expected.partition(":")
     found = checksum(path, algorithm)
     return None if found == digits else f"{algorithm} is {found} instead of {digits}"
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:.0f} MB"

@@ -31,7 +31,7 @@ def _prepare_worker() -> None:
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     # Ctrl-C reaches the whole terminal; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Without this, the workers of a parent that was killed wait for ever.
+    # Without this, the workers of a parent that was killed would wait forever.
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
@@ -41,7 +41,7 @@ def _exit_with_parent() -> None:
 
 
 def part_of(items: Sequence[Item], part: tuple[int, int] | None) -> Sequence[Item]:
-    """Give one job's share of the items, every n-th one.
+    """Return one job's share of the items, every n-th one.
 
     Args:
         items: the same ones, in the same order, in each job.
@@ -57,28 +57,29 @@ def parallel_map(
     description: str,
     notify: Callable[[Result], None] | None = None,
 ) -> list[Result]:
-    """Apply a module-level function to each item; bad ones are told of at the end.
+    """Apply a module-level function to each item; bad ones are reported at the end.
 
     Args:
         function: importable by a new process.
         items: its arguments, one each.
         nj: number of processes; 1 works in this one.
-        description: what the progress bar on stderr says.
+        description: shown by the progress bar on stderr.
         notify: called in this process with each result as it comes, in any order.
 
     Returns:
         The results in the order of the items.
 
     Raises:
-        UserError: items whose UserError was met on the way; a process that was killed.
-        MachineError: as soon as it is met.
+        UserError: some items raised one, shown once the others are done; or a process
+            was killed.
+        MachineError: at once.
     """
     from tqdm import tqdm
 
     items = list(items)
     results: dict[int, Result] = {}
     errors: dict[int, UserError] = {}
-    # A log gets the bar now and then, and only of what takes long.
+    # In a log the bar appears now and then, and only of what takes long.
     pace = {} if sys.stderr.isatty() else {"delay": 10, "mininterval": 10}
     bar = tqdm(total=len(items), desc=description, file=sys.stderr, **pace)
     with bar, contextlib.closing(_attempts(function, items, nj)) as attempts:
@@ -102,7 +103,7 @@ def parallel_map(
 def _attempts(
     function: Callable[[Item], Result], items: list[Item], nj: int
 ) -> Iterator[tuple[int, Callable[[], Result]]]:
-    """Give an item's place, and a call that returns its result or raises its error."""
+    """Yield an item's place, and a call that returns its result or raises its error."""
     nj = min(nj, len(items))
     if nj <= 1:
         for place, item in enumerate(items):

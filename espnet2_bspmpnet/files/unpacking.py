@@ -6,16 +6,16 @@ import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from espnet2_bspmpnet.errors import UserError, first_line
+from espnet2_bspmpnet.errors import UserError, first_line, some_of
 from espnet2_bspmpnet.files.download import check_space, locked
 
 _BLOCK = 1 << 20
-_SHOWN_NAMES = 3
 _DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -26,6 +26,18 @@ _DAMAGE = (
 )
 
 
+class _Member(NamedTuple):
+    """A file, link or device in an archive."""
+
+    name: str
+    size: int  # bytes
+    is_file: bool
+    open: Callable[[], BinaryIO]
+
+
+_Files = dict[PurePosixPath, _Member]  # by their paths within the folder to make
+
+
 def unpack(archive: str | Path, folder: str | Path) -> None:
     """Unpack a zip or tar archive, all of it or nothing.
 
@@ -33,36 +45,47 @@ def unpack(archive: str | Path, folder: str | Path) -> None:
     what macOS adds to archives. A folder that is there already has to hold what the
     archive holds, by names and sizes.
 
-    Args:
-        archive: .zip, .tar, .tar.gz or the like.
-        folder: the folder to make.
-
     Raises:
         UserError: a truncated, damaged or malicious archive, a folder that lacks some
             of it, or no space.
     """
     archive, folder = Path(archive), Path(folder)
-    with locked(folder), _damage_named(archive), _opened(archive) as content:
-        members = _without_top(_members(archive, content))
+    with locked(folder), _members(archive) as members:
+        files = _files(archive, members)
         if folder.exists():
-            _check_unpacked(archive, folder, members)
+            _check_unpacked(archive, folder, files)
             return
-        check_space(
-            folder.parent, sum(size for size, _ in members.values()), f"{archive}"
-        )
+        size = sum(member.size for member in files.values())
+        check_space(folder.parent, size, f"{archive}")
         temporary = folder.with_name(f".{folder.name}.unpacking")
         shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
         try:
-            _extract(content, members, temporary, archive.name)
+            _extract(files, temporary, size, f"unpacking {archive.name}")
             temporary.rename(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
-def _damage_named(archive: Path) -> Iterator[None]:
+def _members(archive: Path) -> Iterator[list[_Member]]:
+    """Open an archive; damage that is found until it is closed names the archive."""
     try:
-        yield
+        if archive.suffix == ".zip":
+            with zipfile.ZipFile(archive) as opened:
+                yield [
+                    _Member(x.filename, x.file_size, True, partial(opened.open, x))
+                    for x in opened.infolist()
+                    if not x.is_dir()
+                ]
+        else:
+            with tarfile.open(archive) as opened:
+                members = [
+                    _Member(x.name, x.size, x.isfile(), partial(opened.extractfile, x))
+                    for x in opened.getmembers()
+                    if not x.isdir()
+                ]
+                _check_end(opened)
+                yield members
     except _DAMAGE as error:
         raise UserError(
             f"{archive}: the archive is truncated or damaged ({first_line(error)});"
@@ -70,100 +93,64 @@ def _damage_named(archive: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def _opened(archive: Path) -> Iterator["zipfile.ZipFile | tarfile.TarFile"]:
-    if archive.suffix == ".zip":
-        with zipfile.ZipFile(archive) as content:
-            yield content
-    else:
-        with tarfile.open(archive) as content:
-            yield content
+def _check_end(opened: tarfile.TarFile) -> None:
+    opened.fileobj.seek(opened.offset)  # tarfile takes a cut header for the end
+    if opened.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise EOFError("it has no end")
+    while opened.fileobj.read(_BLOCK):  # to where the checksum is compared
+        pass
 
 
-# Path within an archive -> size in bytes, and what the archive's reader calls it.
-_Members = dict[PurePosixPath, tuple[int, object]]
-
-
-def _members(archive: Path, content: "zipfile.ZipFile | tarfile.TarFile") -> _Members:
-    """List the files of an archive and refuse what would land outside of it."""
-    members = {}
-    if isinstance(content, zipfile.ZipFile):
-        entries = [
-            (info.filename, info.file_size, info, True)
-            for info in content.infolist()
-            if not info.is_dir()
-        ]
-    else:
-        entries = [
-            (info.name, info.size, info, info.isfile())
-            for info in content.getmembers()
-            if not info.isdir()
-        ]
-        content.fileobj.seek(content.offset)  # tarfile takes a cut header for the end
-        if content.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise EOFError("it has no end")
-        while content.fileobj.read(_BLOCK):  # to where the checksum is compared
-            pass
-    for name, size, info, is_file in entries:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or "\\" in name or not is_file:
+def _files(archive: Path, members: list[_Member]) -> _Files:
+    """Choose what to unpack, and refuse what would land outside of the folder."""
+    files = {}
+    for member in members:
+        name, path = member.name, PurePosixPath(member.name)
+        outside = path.is_absolute() or ".." in path.parts or "\\" in name
+        if outside or not member.is_file:
             raise UserError(
                 f"{archive}: its member {name!r} would be unpacked elsewhere or is no"
                 " plain file, so nothing was unpacked; get the archive from its official"
                 " page"
             )
         if path.parts[0] != "__MACOSX" and not path.name.startswith("._"):
-            members[path] = (size, info)
-    if not members:
+            files[path] = member
+    if not files:
         raise UserError(f"{archive}: the archive is empty; download it again")
-    return members
+    if len({path.parts[0] for path in files}) > 1 or any(
+        len(path.parts) == 1 for path in files
+    ):
+        return files
+    return {PurePosixPath(*path.parts[1:]): member for path, member in files.items()}
 
 
-def _without_top(members: _Members) -> _Members:
-    tops = {path.parts[0] for path in members}
-    if len(tops) > 1 or any(len(path.parts) == 1 for path in members):
-        return members
-    return {PurePosixPath(*path.parts[1:]): member for path, member in members.items()}
-
-
-def _check_unpacked(archive: Path, folder: Path, members: _Members) -> None:
+def _check_unpacked(archive: Path, folder: Path, files: _Files) -> None:
     faulty = [
         str(path)
-        for path, (size, _) in members.items()
-        if not (folder / path).is_file() or (folder / path).stat().st_size != size
+        for path, member in files.items()
+        if not (folder / path).is_file()
+        or (folder / path).stat().st_size != member.size
     ]
     if faulty:
         raise UserError(
-            f"{folder}: {len(faulty)} of the {len(members)} files of {archive} are"
-            f" missing or have another size, such as {', '.join(faulty[:_SHOWN_NAMES])};"
-            " remove the folder and run again"
+            f"{folder}: {len(faulty)} of the {len(files)} files of {archive} are"
+            f" missing or have another size, such as {some_of(faulty, 3)}; remove the"
+            " folder and run again"
         )
 
 
-def _extract(
-    content: "zipfile.ZipFile | tarfile.TarFile",
-    members: _Members,
-    folder: Path,
-    name: str,
-) -> None:
+def _extract(files: _Files, folder: Path, size: int, description: str) -> None:
     from tqdm import tqdm
 
-    total = sum(size for size, _ in members.values())
     with tqdm(
-        total=total, unit="B", unit_scale=True, desc=f"unpacking {name}", disable=None
+        total=size, unit="B", unit_scale=True, desc=description, disable=None
     ) as bar:
-        for path, (size, info) in members.items():
+        for path, member in files.items():
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _reader(content, info) as source, target.open("wb") as file:
+            with member.open() as source, target.open("wb") as file:
                 while block := source.read(_BLOCK):
                     file.write(block)
                     bar.update(len(block))
-                if file.tell() != size:
+                if file.tell() != member.size:
                     raise EOFError(f"{path} ends early")
-
-
-def _reader(content: "zipfile.ZipFile | tarfile.TarFile", info: object) -> BinaryIO:
-    if isinstance(content, zipfile.ZipFile):
-        return content.open(info)
-    return content.extractfile(info)

@@ -361,7 +361,7 @@ def _fetch(url: str) -> None:
                 url,
                 part,
                 remote.size,
-                mend="free some space, or name a folder on another disk by HF_HOME",
+                fix="free some space, or name a folder on another disk by HF_HOME",
             )
             if re.fullmatch(r"[0-9a-f]{64}", remote.etag):  # as it is for large files
                 check_arrived(part, url, f"sha256:{remote.etag}")

@@ -1,4 +1,4 @@
-"""Clean speech and noises of a user's own: mixed for training anew, for tests once."""
+"""A user's own clean speech and noises: mixed in each epoch of training, once for tests."""
 
 import logging
 
@@ -7,13 +7,12 @@ import pytest
 import soundfile
 
 from espnet2_bspmpnet.corpora import mixed
-from espnet2_bspmpnet.corpora.mini.corpus import measure_snr
 from espnet2_bspmpnet.data.audio import read_audio, resample
 from espnet2_bspmpnet.data.datadir import DataDir, read_scp
 from espnet2_bspmpnet.errors import UserError
-from tests.speech import speechlike
+from tests.speech import measure_snr, speechlike
 
-SETS = {"train_set": "tr", "valid_set": "cv", "test_set": "tt"}
+NAMES = {"train": "tr", "valid": "cv", "test": "tt"}
 
 
 def put(path, wave, rate=16000):
@@ -36,13 +35,16 @@ def folders(tmp_path_factory):
     return {"clean_dir": folder / "clean", "noise_dir": folder / "noise"}
 
 
-def prepare(folder, options, **more):
+def prepare(folder, options, test=(None, None), **more):
     mixed.prepare(
-        **{**options, **SETS, **more},
+        **options,
         corpus_dir=folder / "corpus",
         data_dir=folder / "data",
+        names=NAMES,
+        given={"valid": (None, None), "test": test},
+        **more,
     )
-    return {name: DataDir.read(folder / "data" / name) for name in SETS.values()}
+    return {name: DataDir.read(folder / "data" / name) for name in NAMES.values()}
 
 
 def noises(folder):
@@ -111,8 +113,8 @@ def test_the_same_seed_gives_the_same_mixtures_and_another_one_others(
 def test_folders_of_their_own_are_taken_as_they_are(folders, tmp_path):
     for side in ("noisy", "clean"):
         put(tmp_path / "real" / side / "x_1.wav", speechlike(0.5))
-    own = {f"test_{side}_dir": tmp_path / "real" / side for side in ("noisy", "clean")}
-    sets = prepare(tmp_path, folders, **own)
+    own = tmp_path / "real/noisy", tmp_path / "real/clean"
+    sets = prepare(tmp_path, folders, test=own)
     assert sets["tt"].wav == {"x_1": str(tmp_path / "real/noisy/x_1.wav")}
     assert len(sets["tr"].wav) == 18 and len(noises(tmp_path)) == 4
     assert not (tmp_path / "data/tt/utt2snr").exists()
@@ -197,7 +199,7 @@ def test_an_empty_or_missing_folder_is_named(copied, tmp_path):
     )
 
 
-def test_too_few_noises_to_hold_some_out_are_refused_with_the_mend(copied, tmp_path):
+def test_too_few_noises_to_hold_some_out_are_refused_with_the_fix(copied, tmp_path):
     for number in (2, 3, 4):
         (copied["noise_dir"] / f"n{number}.wav").unlink()
     refuse(copied, tmp_path, "holds 2 noise.*cut a long recording into parts")

@@ -10,7 +10,8 @@ from espnet2_bspmpnet.data.audio import write_audio
 from espnet2_bspmpnet.data.datadir import DataDir, read_scp, write_scp
 from espnet2_bspmpnet.errors import UserError
 
-SETS = {"train_set": "tr", "valid_set": "cv", "test_set": "tt"}
+NAMES = {"train": "tr", "valid": "cv", "test": "tt"}
+NONE_GIVEN = dict.fromkeys(("valid", "test"), (None, None))
 
 
 def tone(path, length=160, rate=16000):
@@ -25,10 +26,11 @@ def corpus(folder, names):
     return {"noisy_dir": folder / "noisy", "clean_dir": folder / "clean"}
 
 
-def prepare(folder, options):
+def prepare(folder, options, **given):
     """Prepare and return the three sets' utterances."""
-    pairs.prepare(data_dir=folder / "data", **SETS, **options)
-    return [set(DataDir.read(folder / "data" / n).wav) for n in SETS.values()]
+    given = {**NONE_GIVEN, **given}
+    pairs.prepare(**options, data_dir=folder / "data", names=NAMES, given=given)
+    return [set(DataDir.read(folder / "data" / n).wav) for n in NAMES.values()]
 
 
 def named(speakers, each):
@@ -78,26 +80,25 @@ def test_few_pairs_serve_for_all_sets_and_a_warning_says_so(tmp_path, caplog):
 
 
 def test_folders_of_their_own_are_used_and_nothing_is_held_out(tmp_path, caplog):
-    options = corpus(tmp_path / "train", named(2, 3))
+    options, given = corpus(tmp_path / "train", named(2, 3)), {}
     for part in ("valid", "test"):
         own = corpus(tmp_path / part, [f"{part}_{i}" for i in range(2)])
-        options |= {f"{part}_{side}": folder for side, folder in own.items()}
-    sets = prepare(tmp_path, options)
+        given[part] = tuple(own.values())
+    sets = prepare(tmp_path, options, **given)
     assert sets == [set(named(2, 3)), {"valid_0", "valid_1"}, {"test_0", "test_1"}]
     assert not caplog.records
 
 
 def test_only_what_has_no_folder_is_held_out(tmp_path):
     options = corpus(tmp_path / "train", named(2, 10))
-    own = corpus(tmp_path / "test", ["x_1"])
-    options |= {f"test_{side}": folder for side, folder in own.items()}
-    assert [len(part) for part in prepare(tmp_path, options)] == [18, 2, 1]
+    own = tuple(corpus(tmp_path / "test", ["x_1"]).values())
+    assert [len(part) for part in prepare(tmp_path, options, test=own)] == [18, 2, 1]
 
 
 def test_paths_are_absolute_and_speakers_come_from_the_names(tmp_path, monkeypatch):
     corpus(tmp_path, ["p1_a_x", "solo"])
     monkeypatch.chdir(tmp_path)
-    pairs.prepare("noisy", "clean", "data", **SETS)
+    pairs.prepare("noisy", "clean", "data", NAMES, NONE_GIVEN)
     directory = DataDir.read("data/tr")
     assert directory.wav["solo"] == str(tmp_path / "noisy" / "solo.wav")
     assert directory.spk1["solo"] == str(tmp_path / "clean" / "solo.wav")
@@ -156,15 +157,14 @@ def test_noisy_and_clean_must_be_two_folders(tmp_path):
 def test_a_folder_without_its_partner_is_refused(tmp_path, part):
     options = corpus(tmp_path, ["a"])
     with pytest.raises(UserError, match=f"--{part}_noisy_dir and --{part}_clean_dir"):
-        prepare(tmp_path, {**options, f"{part}_clean_dir": options["clean_dir"]})
+        prepare(tmp_path, options, **{part: (None, options["clean_dir"])})
 
 
 def test_the_sets_must_have_different_names(tmp_path):
     options = corpus(tmp_path, ["a"])
     with pytest.raises(UserError, match="different names"):
-        pairs.prepare(
-            data_dir=tmp_path, **options, train_set="x", valid_set="x", test_set="y"
-        )
+        names = {"train": "x", "valid": "x", "test": "y"}
+        pairs.prepare(**options, data_dir=tmp_path, names=names, given=NONE_GIVEN)
 
 
 def test_names_with_blanks_are_refused(tmp_path):

@@ -198,8 +198,7 @@ def test_a_damaged_archive_is_named(archives, tmp_path, monkeypatch):
     root = shutil.copytree(archives, tmp_path / "archives")
     path = root / "logfiles.zip"
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
-    published = vctk_noisy._Archive("logfiles", "", ".txt", None, md5)
-    monkeypatch.setattr(vctk_noisy, "_LOGS", published)
+    monkeypatch.setitem(vctk_noisy._PUBLISHED, "logfiles", (None, md5))
     content = bytearray(path.read_bytes())
     content[50] ^= 1
     path.write_bytes(content)
@@ -277,7 +276,7 @@ def test_missing_validation_speakers_are_named(damaged, tmp_path):
 @pytest.mark.parametrize(
     "line, said",
     [
-        ("", "says nothing of p232_001; unpack logfiles.zip"),
+        ("", "has no line for p232_001; unpack logfiles.zip"),
         ("p232_001 bus\n", "log_testset.txt:4: malformed line 'p232_001 bus'"),
         ("p232_001 bus loud\n", "malformed line 'p232_001 bus loud'"),
     ],

@@ -112,7 +112,7 @@ def damaged(tmp_path, kind: str):
         ("text", "cannot be read as audio .*; replace it or convert it"),
         ("samples", "holds no samples; replace or remove it"),
         ("stereo", "has 2 channels, but mono is needed; pick or mix one"),
-        ("nan", "holds NaN or infinite samples; make it anew"),
+        ("nan", "holds NaN or infinite samples; replace it"),
         ("cut", "truncated or damaged .*; copy it again or remove it"),
         ("cut_flac", "truncated or damaged .*; copy it again or remove it"),
     ],

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from espnet2_bspmpnet.corpora.whamr.lists import COUNTS, MODES, read_snrs
 from espnet2_bspmpnet.data.datadir import (
-    SHOWN_FILES,
     DataDir,
     check_same_ids,
     write_scp,
@@ -27,6 +26,7 @@ CONDITIONS = {  # what is heard, besides the target
     "noisy": "mix_single_anechoic",
     "noisy_reverb": "mix_single_reverb",
 }
+SHOWN_FILES = 10
 _TARGET = "s1_anechoic"
 _TRAINING = ("tr", "cv")  # these are also joined, over all conditions
 
