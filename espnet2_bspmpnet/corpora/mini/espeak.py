@@ -1,4 +1,4 @@
-"""Speech from the offline synthesiser eSpeak NG, as a function without memory."""
+"""Speech from the offline synthesiser eSpeak NG, as a function without state."""
 
 import _ctypes
 import ctypes
@@ -13,7 +13,6 @@ RATE = 22050  # Hz; what eSpeak NG synthesises at
 _SYNCHRONOUS = 2  # espeak_Synth returns when the callback has had all samples
 _DONT_EXIT = 0x8000  # report a failed start instead of ending the process
 _UTF8 = 1
-_PARAMETERS = {"rate": 1, "volume": 2, "pitch": 3, "pitch_range": 4}
 _VOLUME = 40  # of 100: some voices overflow 16 bits inside eSpeak above this
 _CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
@@ -47,9 +46,8 @@ def speak(
     """Synthesise a text; the same arguments give the same samples, always.
 
     eSpeak NG carries pitch flutter, noise and more from one utterance to the next
-    in static variables, so the library is loaded afresh for each (under 1 ms) and
-    its random numbers are seeded. One utterance at a time in a process: the
-    library is not thread-safe; use processes to go faster.
+    in static variables, so the library is loaded again for each (under 1 ms) and
+    its random numbers are seeded. It is not thread-safe: use processes.
 
     Args:
         text: what to say.
@@ -75,19 +73,10 @@ def speak(
             "pip install --force-reinstall espeakng-loader"
         ) from error
     try:
-        return _speak(
-            library,
-            os.path.dirname(package.get_data_path()),
-            text.encode(),
-            voice,
-            {
-                "rate": rate,
-                "volume": _VOLUME,
-                "pitch": pitch,
-                "pitch_range": pitch_range,
-            },
-            seed,
-        )
+        # In the order of eSpeak's espeak_PARAMETER, which begins at 1.
+        parameters = (rate, _VOLUME, pitch, pitch_range)
+        data_path = os.path.dirname(package.get_data_path())
+        return _speak(library, data_path, text.encode(), voice, parameters, seed)
     finally:
         library.espeak_Terminate()
         _ctypes.dlclose(library._handle)
@@ -115,8 +104,8 @@ def _speak(library, data_path, text, voice, parameters, seed):
             f"eSpeak NG has no voice {voice!r}: install another espeakng-loader "
             "(0.2.4 has it)"
         )
-    for name, value in parameters.items():
-        library.espeak_SetParameter(_PARAMETERS[name], value, 0)
+    for number, value in enumerate(parameters, 1):
+        library.espeak_SetParameter(number, value, 0)
     library.espeak_Synth(
         text, ctypes.c_size_t(len(text) + 1), 0, 1, 0, _UTF8, None, None
     )

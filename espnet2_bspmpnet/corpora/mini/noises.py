@@ -1,10 +1,13 @@
 """Noises of many kinds, each a function (rng, length) -> waveform at 16 kHz.
 
-Nothing here is a recording. Every call draws all parameters of its kind anew, so
-that no two noises of a kind are alike. `TRAIN` and `TEST` share no kind.
+Nothing here is a recording. Every call draws all parameters of its kind, so that no
+two noises of a kind are alike. `TRAIN` and `TEST` share no kind.
 """
 
 import numpy as np
+import soxr
+from scipy.fft import irfft, next_fast_len, rfft
+from scipy.signal import fftconvolve
 
 from espnet2_bspmpnet.corpora.mini import espeak
 from espnet2_bspmpnet.corpora.mini.sentences import compose
@@ -30,12 +33,7 @@ def make(kind: str, rng: np.random.Generator, length: int) -> np.ndarray:
 
 
 def floor(rng: np.random.Generator, length: int) -> np.ndarray:
-    """Return what even a quiet room puts under a recording: rumble, of unit RMS.
-
-    Args:
-        rng: decides its colour.
-        length: in samples.
-    """
+    """Return what even a quiet room puts under a recording: rumble, of unit RMS."""
     return _unit(_coloured(rng, length, rng.uniform(-8, -4)))
 
 
@@ -59,14 +57,12 @@ def babble(rng, length):
 
 def knocks(rng, length):
     """Knocks, clicks and bursts at irregular times."""
-    onsets = _onsets(rng, length, rng.uniform(1, 6))
     noise = np.zeros(length)
-    for onset in onsets:
-        decay = rng.uniform(0.003, 0.08)
-        burst = _coloured(
-            rng, int(8 * decay * SAMPLE_RATE), rng.uniform(-8, 0), bumps=8
-        )
-        _add(noise, onset, _decibel(rng.uniform(-12, 0)) * _fade(burst, decay))
+    for onset in _onsets(rng, length, rng.uniform(1, 6)):
+        decay = rng.uniform(0.003, 0.08) * SAMPLE_RATE
+        burst = _coloured(rng, int(8 * decay), rng.uniform(-8, 0), bumps=8)
+        burst = burst * np.exp(-np.arange(len(burst)) / decay)
+        _add(noise, onset, _decibel(rng.uniform(-12, 0)) * burst)
     return _unit(noise) + _decibel(-15) * _unit(_coloured(rng, length, -6))
 
 
@@ -172,30 +168,16 @@ def surf(rng, length):
 
 def crowd(rng, length):
     """A hall full of people: a dozen unseen voices, blurred by the room."""
-    from scipy.signal import fftconvolve
-
     talk = _talk(rng, length, TEST_CROWD, rng.integers(9, 14))
     delay = np.arange(int(0.6 * SAMPLE_RATE)) / SAMPLE_RATE
     hall = rng.normal(size=len(delay)) * np.exp(-delay / rng.uniform(0.08, 0.2))
     return fftconvolve(talk, hall)[:length]
 
 
-TRAIN = {
-    kind.__name__: kind
-    for kind in (
-        hiss,
-        hum,
-        babble,
-        knocks,
-        gusts,
-        traffic,
-        fan,
-        clatter,
-        chimes,
-        rain,
-    )
-}
-TEST = {kind.__name__: kind for kind in (engine, siren, railway, surf, crowd)}
+_TRAIN = (hiss, hum, babble, knocks, gusts, traffic, fan, clatter, chimes, rain)
+_TEST = (engine, siren, railway, surf, crowd)
+TRAIN = {kind.__name__: kind for kind in _TRAIN}
+TEST = {kind.__name__: kind for kind in _TEST}
 
 
 def _unit(wave):
@@ -208,8 +190,6 @@ def _decibel(level):
 
 def _filter(wave, gain):
     """Filter by a gain given as a function of frequency in Hz, in dB."""
-    from scipy.fft import irfft, next_fast_len, rfft
-
     size = next_fast_len(len(wave), real=True)
     frequency = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
     # Flat below 40 Hz: what is not heard should not decide the SNR.
@@ -257,10 +237,6 @@ def _onsets(rng, length, per_second):
     return rng.integers(length, size=count)
 
 
-def _fade(wave, decay):
-    return wave * np.exp(-np.arange(len(wave)) / (decay * SAMPLE_RATE))
-
-
 def _ring(rng, frequencies, shortest, longest):
     """Return decaying tones struck together; decays in seconds."""
     decays = rng.uniform(shortest, longest, len(frequencies))
@@ -281,8 +257,6 @@ def _add(noise, onset, event):
 
 
 def _talk(rng, length, crowd, count):
-    import soxr
-
     talk = np.zeros(length)
     for talker in rng.choice(len(crowd), size=count):
         needed = length * espeak.RATE / SAMPLE_RATE

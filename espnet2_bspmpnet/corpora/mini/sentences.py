@@ -3,19 +3,14 @@
 import numpy as np
 
 
-def _list(words: str) -> list[str]:
-    return words.split()
+def _list(words: str, separator: str = " ") -> list[str]:
+    return words.split(separator)
 
 
-_OPENINGS = (
-    "This morning",
-    "After lunch",
-    "Before the storm",
-    "Last Thursday",
-    "In early spring",
-    "By the end of June",
-    "On rainy days",
-    "As usual",
+_OPENINGS = _list(
+    "This morning; After lunch; Before the storm; Last Thursday; In early spring; "
+    "By the end of June; On rainy days; As usual",
+    "; ",
 )
 _DETERMINERS = ("the", "a", "my", "their", "every", "this", "our", "another")
 _ADJECTIVES = _list(
@@ -39,31 +34,20 @@ _DID = _list(
     "laughed waited vanished shouted slept returned whistled stumbled argued "
     "danced yawned hurried"
 )
-_WHERE = (
-    "near the harbour",
-    "behind the church",
-    "under a pale moon",
-    "across the valley",
-    "in the kitchen",
-    "beside the railway",
-    "through the thick forest",
-    "on the other side of the road",
-    "above the noisy street",
-    "at the edge of town",
+_WHERE = _list(
+    "near the harbour; behind the church; under a pale moon; across the valley; in the "
+    "kitchen; beside the railway; through the thick forest; on the other side of the "
+    "road; above the noisy street; at the edge of town",
+    "; ",
 )
-_HOW = (
-    "with great pleasure",
-    "without a sound",
-    "rather slowly",
-    "once again",
-    "much too early",
-    "for five or six hours",
-    "just in time",
-    "as though nothing had happened",
+_HOW = _list(
+    "with great pleasure; without a sound; rather slowly; once again; much too early; "
+    "for five or six hours; just in time; as though nothing had happened",
+    "; ",
 )
 _LINKS = ("and then", "but", "while", "because", "so", "although")
 
-# Each letter is one part of a sentence, made by the function of that name below.
+# Each word is one part of a sentence, made by the function of that name below.
 _SHAPES = (
     "open subject act",
     "subject act where",
@@ -77,23 +61,23 @@ _SHAPES = (
 
 
 def compose(rng: np.random.Generator) -> str:
-    """Return a sentence of some six to sixteen words, 1.5 to 4 seconds when spoken.
-
-    Args:
-        rng: decides shape and words.
-    """
+    """Return a random sentence of some six to sixteen words, 1.5 to 4 s when spoken."""
 
     def pick(words):
         return words[rng.integers(len(words))]
 
-    def noun(words):
+    def phrase(nouns):
+        determiner = pick(_DETERMINERS)
         adjective = f"{pick(_ADJECTIVES)} " if rng.random() < 0.6 else ""
-        return f"{adjective}{pick(words)}"
+        noun = f"{adjective}{pick(nouns)}"
+        if determiner == "a" and noun[0] in "aeiou":
+            determiner = "an"
+        return f"{determiner} {noun}"
 
     parts = {
         "open": lambda: f"{pick(_OPENINGS)},",
-        "subject": lambda: f"{_article(pick(_DETERMINERS), noun(_PEOPLE))}",
-        "act": lambda: f"{pick(_DID_TO)} {_article(pick(_DETERMINERS), noun(_THINGS))}",
+        "subject": lambda: phrase(_PEOPLE),
+        "act": lambda: f"{pick(_DID_TO)} {phrase(_THINGS)}",
         "do": lambda: pick(_DID),
         "where": lambda: pick(_WHERE),
         "where_first": lambda: f"{pick(_WHERE)},",
@@ -102,9 +86,3 @@ def compose(rng: np.random.Generator) -> str:
     }
     sentence = " ".join(parts[part]() for part in pick(_SHAPES).split())
     return f"{sentence[0].upper()}{sentence[1:]}."
-
-
-def _article(determiner: str, noun: str) -> str:
-    if determiner == "a" and noun[0] in "aeiou":
-        determiner = "an"
-    return f"{determiner} {noun}"

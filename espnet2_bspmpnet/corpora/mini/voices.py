@@ -10,6 +10,10 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+import soxr
+from scipy.fft import irfft, next_fast_len, rfft
+from scipy.ndimage import uniform_filter1d
+from scipy.signal import fftconvolve, istft, stft
 
 from espnet2_bspmpnet.corpora.mini import espeak
 from espnet2_bspmpnet.sample_rate import SAMPLE_RATE
@@ -106,12 +110,9 @@ def _voice(number: int, name: str, rng: np.random.Generator) -> Voice:
 
 
 def utter(voice: Voice, text: str, rng: np.random.Generator) -> np.ndarray:
-    """Let a voice read a text: float64 [L] at `SAMPLE_RATE`, of arbitrary level.
+    """Let a voice read a text: float64 [L] at 16 kHz, of arbitrary level.
 
-    Args:
-        voice: who speaks.
-        text: what is read.
-        rng: decides what differs when the same voice reads the same text again.
+    `rng` decides what differs when the same voice reads the same text again.
     """
     wave = espeak.speak(
         text,
@@ -128,25 +129,8 @@ def utter(voice: Voice, text: str, rng: np.random.Generator) -> np.ndarray:
     return _reflect(wave, voice.room, rng)
 
 
-def active(wave: np.ndarray) -> np.ndarray:
-    """Return which 20 ms frames hold speech: bool [L // 320].
-
-    A frame is active when it is at most 30 dB below the loud ones (the 95th
-    percentile of the frames' levels). On VoiceBank+DEMAND this gate gives the
-    nominal SNRs back to within 1 dB.
-
-    Args:
-        wave: clean speech [L].
-    """
-    frames = wave[: len(wave) // 320 * 320].reshape(-1, 320)
-    level = 10 * np.log10(np.mean(frames**2, axis=1) + 1e-12)
-    return level > np.percentile(level, 95) - 30
-
-
 def _warp(wave, tract, jitter, rng):
     """Resample to `SAMPLE_RATE` with a longer or shorter tract and an uneven pitch."""
-    import soxr
-
     rate = 2 * espeak.RATE  # twice as fine, so that linear interpolation is harmless
     wave = soxr.resample(wave.astype(np.float64), espeak.RATE, rate)
     speed = np.ones(len(wave))
@@ -169,9 +153,6 @@ def _breathe(wave, breath, rng):
 
     Above a few kHz the voiced sounds of people are half noise; eSpeak's are tones.
     """
-    from scipy.ndimage import uniform_filter1d
-    from scipy.signal import istft, stft
-
     frequency, _, spectrum = stft(wave, SAMPLE_RATE, nperseg=512, noverlap=256)
     envelope = np.sqrt(uniform_filter1d(np.abs(spectrum) ** 2, 11, axis=0))
     noise = rng.normal(size=spectrum.shape) + 1j * rng.normal(size=spectrum.shape)
@@ -182,8 +163,6 @@ def _breathe(wave, breath, rng):
 
 def _equalise(wave, target):
     """Give the speech a long-term spectrum: levels at `_BANDS`, dB."""
-    from scipy.fft import irfft, next_fast_len, rfft
-
     frames = wave[: len(wave) // 512 * 512].reshape(-1, 512) * np.hanning(512)
     power = np.abs(np.fft.rfft(frames, axis=1)) ** 2
     loudness = power.sum(axis=1)
@@ -212,8 +191,6 @@ def _emphasis(length, rng):
 
 def _reflect(wave, level, rng):
     """Add the early reflections and short tail of a small room."""
-    from scipy.signal import fftconvolve
-
     delay = np.arange(1, int(0.12 * SAMPLE_RATE))
     response = rng.normal(size=len(delay)) * np.exp(
         -delay / (rng.uniform(0.01, 0.03) * SAMPLE_RATE)
