@@ -1,44 +1,62 @@
 # shellcheck shell=bash
-# Reads a script's options; to be sourced by it, below the lines that set their defaults:
+# Options of a script, which sources this file, declares and reads them:
 #
-#   stage=1 # first stage
 #   . local/parse_options.sh
+#   option stage 1 "first stage"
+#   parse_options "$@"
 #
-# Each line "name=default # meaning" above is an option: --name value or --name=value, with
-# _ or - in the name. Where the default is true, false or a number, values have to be, too.
-# --help prints the script's first comment block and the options. What is wrong is said on
-# stderr, with exit status 2.
+# An option is a variable, set by --name value or --name=value, with _ or - in the name. Where
+# the default is true, false or a number, values have to be, too. --help prints the script's
+# first comment block and the options. What is wrong is said on stderr, with exit status 2.
 
 declare -A _default=() _meaning=()
 _names=()
-while read -r _name _text; do
-    _names+=("${_name}")
-    _default[${_name}]=${!_name}
-    _meaning[${_name}]=${_text}
-done < <(head -n "${BASH_LINENO[0]}" "${BASH_SOURCE[1]}" |
-    sed -nE 's/^([a-z][a-z0-9_]*)=.* # (.*)$/\1 \2/p')
+other_options=() # what parse_own_options leaves for the next script
+_script=$(realpath "${BASH_SOURCE[1]}")
 
-_print_options() {
-    local name
-    echo "Options (value without them):"
-    for name in "${_names[@]}"; do
-        printf '  --%-22s %s\n' "${name}" "${_meaning[${name}]}${!name:+ (${!name})}"
-    done
+option() { # NAME DEFAULT MEANING
+    _names+=("$1")
+    _default[$1]=$2
+    _meaning[$1]=$3
+    printf -v "$1" '%s' "$2"
 }
 
-_refuse() {
-    echo "${0##*/}: error: $1" >&2
+fail() { # MESSAGE...
+    echo "${0##*/}: error: $*" >&2
     exit 2
 }
 
-_check_value() { # NAME VALUE
-    if [[ ${_default[$1]} =~ ^(true|false)$ ]]; then
-        [[ $2 =~ ^(true|false)$ ]] || _refuse "--$1 '$2': give true or false"
-    elif [[ ${_default[$1]} =~ ^[0-9]+$ ]]; then
-        [[ $2 =~ ^(0|[1-9][0-9]*)$ ]] || _refuse "--$1 '$2': give a whole number"
-    elif [[ ${_default[$1]} =~ ^[0-9]+\.[0-9]+$ ]]; then
-        [[ $2 =~ ^[0-9]+(\.[0-9]+)?$ ]] || _refuse "--$1 '$2': give a number"
-    fi
+parse_options() { # ARGUMENT...: all of them must be known
+    parse_own_options "$@"
+    ((${#other_options[@]} > 0)) || return 0
+    [[ ! ${other_options[0]} =~ ^(--help|-h)$ ]] || exit 0
+    _print_options >&2
+    fail "unknown option '${other_options[0]}'; the options are listed above"
+}
+
+# parse_own_options ARGUMENT...: read what is declared, let other_options be the rest.
+# --help is answered here, and remains for the next script.
+parse_own_options() {
+    local name
+    while (($# > 0)); do
+        if ! _is_option "$1"; then
+            [[ ! $1 =~ ^(--help|-h)$ ]] || _print_help
+            other_options+=("$1")
+            shift
+            continue
+        fi
+        name=$(_name_of "$1")
+        if [[ $1 != *=* ]]; then
+            # A value may begin with --, as in --enh_args "--max_epoch 2", but not be an option.
+            if (($# == 1)) || _is_option "$2"; then
+                fail "--${name} needs a value"
+            fi
+            set -- "--${name}=$2" "${@:3}"
+        fi
+        _check_value "${name}" "${1#*=}"
+        printf -v "${name}" '%s' "${1#*=}"
+        shift
+    done
 }
 
 _name_of() { # WORD: the option's name in it
@@ -51,29 +69,26 @@ _is_option() {
     [[ $1 == --* && -n ${_default[$(_name_of "$1")]+known} ]]
 }
 
-while [[ $# -gt 0 ]]; do
-    if [[ $1 == --help || $1 == -h ]]; then
-        sed -n '2,/^[^#]/{/^# shellcheck/d;s/^# \{0,1\}//p}' "${BASH_SOURCE[1]}"
-        echo
-        _print_options
-        exit 0
+_check_value() { # NAME VALUE
+    if [[ ${_default[$1]} =~ ^(true|false)$ ]]; then
+        [[ $2 =~ ^(true|false)$ ]] || fail "--$1 '$2': give true or false"
+    elif [[ ${_default[$1]} =~ ^[0-9]+$ ]]; then
+        [[ $2 =~ ^(0|[1-9][0-9]*)$ ]] || fail "--$1 '$2': give a whole number"
+    elif [[ ${_default[$1]} =~ ^[0-9]+\.[0-9]+$ ]]; then
+        [[ $2 =~ ^[0-9]+(\.[0-9]+)?$ ]] || fail "--$1 '$2': give a number"
     fi
-    if ! _is_option "$1"; then
-        _print_options >&2
-        _refuse "unknown option '$1'; the options are listed above"
-    fi
-    _name=$(_name_of "$1")
-    if [[ $1 == *=* ]]; then
-        _value=${1#*=}
-    else
-        shift
-        # A value may begin with --, as in --enh_args "--max_epoch 2", but not be an option.
-        if [[ $# -eq 0 ]] || _is_option "$1"; then
-            _refuse "--${_name} needs a value"
-        fi
-        _value=$1
-    fi
-    shift
-    _check_value "${_name}" "${_value}"
-    printf -v "${_name}" '%s' "${_value}"
-done
+}
+
+_print_help() {
+    sed -n '2,/^[^#]/{/^# shellcheck/d;s/^# \{0,1\}//p}' "${_script}"
+    echo
+    _print_options
+}
+
+_print_options() {
+    local name
+    echo "Options (value without them):"
+    for name in "${_names[@]}"; do
+        printf '  --%-22s %s\n' "${name}" "${_meaning[${name}]}${!name:+ (${!name})}"
+    done
+}

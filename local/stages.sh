@@ -3,111 +3,101 @@
 # shellcheck disable=SC2034,SC2154 # its options
 
 log() { echo "$(date '+%Y-%m-%dT%H:%M:%S') $*"; }
-fail() {
-    echo "enh.sh: error: $*" >&2
-    exit 2
-}
 quietly() { "$@" >/dev/null; }
-need() { [[ -f $1 ]] || fail "$1 is missing; $2"; } # FILE MEND
+need() { [[ -f $1 ]] || fail "$1 is missing; $2"; } # FILE FIX
 in_stage() { ((stage <= $1 && stop_stage >= $1)) && log "stage $1: $2"; }
+can() { [[ " ${cmd_can} " == *" $1 "* ]]; } # whether cmd.sh's commands have this ability
 words() { xargs -rn 1 printf '%s\n' <<<"$1"; } # splits options; quotes keep words together
-content() { # FILE|FOLDER...: a checksum of files, and of the lists in folders
-    { find -L "$@" -maxdepth 1 -type f -not -name '.*' -print0 2>/dev/null || true; } |
-        LC_ALL=C sort -z | xargs -0r cat | cksum
-}
-prepared() { # SET: its lists, and when stage 1 made them, as it may have made other audio
-    echo "$(content "data/$1") $(stat -c %y data/.done 2>/dev/null)"
-}
-# step MARKER CONTENT COMMAND...: run COMMAND, then write MARKER; or skip it where MARKER
-# says that this COMMAND ended well with this CONTENT of what it reads.
+# step MARKER OPTION... -- COMMAND...: run COMMAND, unless MARKER says that it is done. The
+# OPTIONs are those of bspmpnet begin_step: what COMMAND reads.
 step() {
-    local marker=$1 key="$*"
-    shift 2
-    if [[ -f ${marker} && $(<"${marker}") == "${key}" ]]; then
-        log "  done already (to redo it, remove ${marker})"
-        return
-    fi
-    rm -f "${marker}"
+    local marker=$1 options=() message status=0
+    while [[ $1 != -- ]]; do
+        options+=("$1")
+        shift
+    done
+    shift
+    message=$(bspmpnet begin_step "${options[@]}" --runs "$*") || status=$?
+    [[ -z ${message} ]] || log "  ${message}"
+    case ${status} in
+        0) ;;
+        3) return ;; # nothing is to be run
+        *) exit "${status}" ;;
+    esac
     "$@"
-    mkdir -p "$(dirname "${marker}")"
-    echo "${key}" >"${marker}.new"
-    mv "${marker}.new" "${marker}"
+    bspmpnet end_step "${marker}"
 }
 # in_parts LIST LOG COMMAND...: run COMMAND --part JOB/N as jobs, no more than LIST has lines.
 # If one fails, what the others did is kept. COMMAND alone then finds all done and finishes.
 in_parts() {
     local list=$1 log=$2 jobs=0 show=()
     shift 2
-    [[ ${train_cmd} != bspmpnet-* ]] || show=(--echo '(?P<progress>.+: +[0-9]+%[|].*)')
+    ! can echo || show=(--echo '(?P<progress>.+: +[0-9]+%[|].*)')
     [[ ! -f ${list} ]] || jobs=$(wc -l <"${list}")
     jobs=$((jobs < nj ? jobs : nj))
     ((jobs == 0)) || "${train_cmd_words[@]}" --num_threads 1 "${show[@]}" "JOB=1:${jobs}" \
         "${log}.JOB.log" "$@" --nj 1 --part "JOB/${jobs}"
     quietly "$@" --nj 1
 }
+
+train_network() {
+    local command=("${cuda_cmd_words[@]}" --gpu "${ngpu}") mode part
+    ((num_nodes == 1)) || command+=(--num_nodes "${num_nodes}")
+    ! can echo || command+=(--echo
+        'INFO: (\[Early stopping\].*|epoch [0-9]+/[0-9]+(?P<progress>: step)? .*)')
+    command+=("${enh_exp}/train.log" "${python}" -m espnet2_bspmpnet.bin.enh_train
+        --config "${train_config}")
+    for mode in train valid; do
+        for part in wav.scp,speech_mix spk1.scp,speech_ref1; do
+            command+=("--${mode}_data_path_and_name_and_type" "${!mode}/${part},sound"
+                "--${mode}_shape_file" "${enh_stats_dir}/${mode}/${part#*,}_shape")
+        done
+    done
+    if [[ -f ${raw}/${noises}/noise_db_range ]]; then
+        command+=(--noise_scp "${raw}/${noises}/wav.scp" --short_noise_thres 0
+            "--noise_db_range=$(<"${raw}/${noises}/noise_db_range")")
+    fi
+    command+=(--fold_length 80000 --fold_length 80000 --resume true --ngpu "${ngpu}"
+        --multiprocessing_distributed true --output_dir "${enh_exp}")
+    if ((num_nodes > 1)); then # the job's command knows which machine will be the first
+        command+=(--dist_launcher slurm --dist_master_addr MASTER_ADDR)
+        ((ngpu > 0)) || command+=(--dist_backend gloo)
+    fi
+    [[ -z ${init_param} ]] || command+=(--init_param "${init_param_words[@]}")
+    step "${enh_exp}/.trained" --reads "${train_config}" --resume "${resume}" \
+        --trained_on "${train}" "${valid}" "${raw}/${noises}" -- \
+        "${command[@]}" "${enh_args_words[@]}"
+}
+
 config_of() { # NAME: the recipe's own configuration of that name, or the one for all recipes
     [[ -f conf/$1.yaml ]] && echo "conf/$1.yaml" || echo "${root}/conf/$1.yaml"
 }
-
 enhanced_dir() { # SET OUTPUT: where it goes
     local dir=${enh_exp}/${inference_tag}_$1
     [[ $2 == natural ]] && echo "${dir}" || echo "${dir}_$2"
 }
-outlived() { # NOTE: whether Slurm still has the jobs that an earlier run.sh noted there
-    [[ -f $1 && -n $(squeue --noheader --jobs "$(<"$1")" 2>/dev/null) ]]
-}
-begin_or_go_on() { # DIR KEY: empty DIR, unless what an attempt with this KEY has begun
-    local note
-    [[ ! -f $1/.begun || $(<"$1/.begun") != "$2" ]] || return 0
-    for note in "$1"/{,logdir/}slurm/*.job; do
-        ! outlived "${note}" || fail "job $(<"${note}"), of other options, still writes to" \
-            "$1: wait for its end, or run: scancel $(<"${note}")"
-    done
-    rm -rf "$1" # scores as well
-    mkdir -p "$1"
-    echo "$2" >"$1/.begun"
-}
 # infer MODULE INPUT AUDIO.scp LOGDIR OPTION...: run MODULE in jobs on what is missing.
 infer() {
-    local name=${1##*.} module=$1 input=$2 audio=$3 logdir=$4 recognise=false numbers jobs
-    local command=("${decode_cmd_words[@]}" --gpu 0)
+    local module=$1 input=$2 audio=$3 logdir=$4 jobs
     shift 4
-    [[ ${gpu_inference} == false ]] || command=("${cuda_cmd_words[@]}" --gpu 1)
-    [[ ${name} != asr_inference ]] || recognise=true
-    numbers=${logdir}/.${name}.jobs
-    # Jobs that outlived an earlier run.sh are waited for by the same command.
-    if [[ ${command[0]} != bspmpnet-slurm || ! -f ${numbers} ]] ||
-        ! outlived "${logdir}/slurm/${name}.job"; then
-        mkdir -p "${logdir}"
-        bspmpnet split_keys --scp "${audio}" --num "${inference_nj}" --logdir "${logdir}" \
-            --recognise "${recognise}" >"${numbers}.new" || return
-        mv "${numbers}.new" "${numbers}"
-    fi
-    jobs=$(<"${numbers}")
-    [[ -z ${jobs} ]] || "${command[@]}" "JOB=${jobs}" "${logdir}/${name}.JOB.log" \
-        "${python}" -m "${module}" "$@" \
+    jobs=$(bspmpnet split_keys --scp "${audio}" --num "${inference_nj}" --logdir "${logdir}" \
+        --wait "$(can wait && echo true || echo false)" \
+        --recognise "$([[ ${module} == *asr* ]] && echo true || echo false)")
+    [[ -z ${jobs} ]] || "${inference_cmd_words[@]}" "JOB=${jobs}" \
+        "${logdir}/${module##*.}.JOB.log" "${python}" -m "${module}" "$@" \
         --data_path_and_name_and_type "${audio},${input},sound" \
         --key_file "${logdir}/keys.JOB.scp" --output_dir "${logdir}/output.JOB"
 }
-# enhance CONTENT DATA DIR OPTION...: enhance what an earlier attempt with the same CONTENT
-# and OPTIONs has not.
-enhance() {
-    local key="$*" data=$2 dir=$3
-    shift 3
-    begin_or_go_on "${dir}" "${key}"
-    infer espnet2_bspmpnet.bin.enh_inference speech_mix "${data}/wav.scp" "${dir}/logdir" \
-        "$@" --fs "${fs}" --resume true
-    bspmpnet join_enhanced --scp "${data}/wav.scp" --logdir "${dir}/logdir" \
-        --output_dir "${dir}"
-    rm "${dir}/.begun" # what is finished and to be redone begins anew
+enhance() { # DATA DIR OPTION...: what an earlier attempt with the same OPTIONs has not
+    infer espnet2_bspmpnet.bin.enh_inference speech_mix "$1/wav.scp" "$2/logdir" \
+        "${@:3}" --fs "${fs}" --resume true
+    bspmpnet join_enhanced --scp "$1/wav.scp" --logdir "$2/logdir" --output_dir "$2"
 }
+
 score() { # DATA DIR AUDIO.scp OPTION...: score into DIR
-    local data=$1 dir=$2 audio=$3
-    shift 3
-    step "${dir}/.done" "$(content "${data}" "${audio}")" \
-        in_parts "${audio}" "${dir}/logdir/score" \
-        bspmpnet score --ref "${data}/spk1.scp" --output "${dir}" \
-        ${scoring_protocol:+--metrics "${scoring_protocol}"} "$@" "${audio}"
+    step "$2/.done" --reads "$1" "$3" -- in_parts "$3" "$2/logdir/score" \
+        bspmpnet score --ref "$1/spk1.scp" --output "$2" \
+        ${scoring_protocol:+--metrics "${scoring_protocol}"} "${@:4}" "$3"
 }
 write_results() { # RESULTS.md of this experiment, and of all of them side by side
     local set output dir rows=() noisy=() experiments
@@ -126,79 +116,22 @@ write_results() { # RESULTS.md of this experiment, and of all of them side by si
         --output "${experiments}/RESULTS.md" "${experiments}" "${noisy[@]}"
 }
 
+pack_model() { # with paths such as exp/enh_...: an absolute one would be unpacked there
+    local top within images=() # curves of the training
+    top=$(realpath "${enh_exp}/../..")
+    within=$(realpath "${enh_exp}" --relative-to "${top}")
+    python=$(realpath --no-symlinks "$(type -P "${python}")")
+    [[ ! -d ${enh_exp}/images ]] || images=(--option "${within}/images")
+    (
+        cd "${top}" || exit
+        "${python}" -m espnet2_bspmpnet.bin.pack enh --outpath "${within}/${packed##*/}" \
+            --train_config "${within}/config.yaml" \
+            --model_file "${within}/${inference_model}" \
+            --option "${within}/RESULTS.md" "${images[@]}"
+    )
+}
 name_of_model() { # OWNER/NAME|FILE.zip: as a folder's name
     local name=$1
     [[ ! -f ${name} ]] || name=$(basename "${name}" .zip)
     tr -c 'A-Za-z0-9._\n-' _ <<<"${name}"
-}
-default_asr_tag() {
-    local tag
-    tag=$(name_of_model "${asr_model_tag:-${asr_exp##*/}}")
-    tag=asr_${tag#asr_}
-    [[ -n ${asr_model_tag} ]] || tag+=_${inference_asr_model%.*}
-    [[ -z ${inference_asr_config} ]] || tag+=_$(basename "${inference_asr_config}" .yaml)
-    tag+=${lm_exp:+_lm_${lm_exp##*/}_${inference_lm%.*}}
-    name_of_model "${tag}$(sed -e 's/--/_/g' -e 's/ //g' <<<"${inference_asr_args}")"
-}
-# for_all_speech COMMAND: run COMMAND TEXT NAME AUDIO.scp DIR for the noisy, clean and
-# enhanced speech of all test sets.
-for_all_speech() {
-    local set output dir text
-    for set in ${test_sets}; do
-        text=${raw}/${set}/text
-        need "${text}" "word error rates need transcripts: add data/${set}/text and run stage 3"
-        for output in noisy clean ${pcs_outputs}; do
-            case ${output} in
-                noisy) "$1" "${text}" "noisy_${set}" "${raw}/${set}/wav.scp" \
-                    "${raw}/${set}/scoring/${inference_asr_tag}" ;;
-                clean) "$1" "${text}" "clean_${set}" "${raw}/${set}/spk1.scp" \
-                    "${raw}/${set}/scoring/${inference_asr_tag}_clean" ;;
-                *)
-                    dir=$(enhanced_dir "${set}" "${output}")
-                    need "${dir}/spk1.scp" "run stage 7 first"
-                    "$1" "${text}" "${dir##*/}" "${dir}/spk1.scp" \
-                        "${dir}/scoring/${inference_asr_tag}"
-                    ;;
-            esac
-        done
-    done
-}
-recognise() { # TEXT NAME AUDIO.scp DIR
-    local options=(--ngpu "$([[ ${gpu_inference} == true ]] && echo 1 || echo 0)") read=("$3")
-    if [[ -n ${asr_model_tag} ]]; then
-        options+=(--model_tag "${asr_model_tag}")
-        [[ ! -f ${asr_model_tag} ]] || read+=("${asr_model_tag}")
-    else
-        read+=("${asr_exp}/config.yaml" "${asr_exp}/${inference_asr_model}")
-        need "${read[-1]}" "name another file there by --inference_asr_model"
-        options+=(--asr_train_config "${read[1]}" --asr_model_file "${read[2]}")
-    fi
-    if [[ -n ${lm_exp} ]]; then
-        need "${lm_exp}/${inference_lm}" "name another file there by --inference_lm"
-        read+=("${lm_exp}/${inference_lm}")
-        options+=(--lm_train_config "${lm_exp}/config.yaml" --lm_file "${read[-1]}")
-    fi
-    if [[ -n ${inference_asr_config} ]]; then
-        need "${inference_asr_config}" "name a config for recognising"
-        read+=("${inference_asr_config}")
-        options+=(--config "${inference_asr_config}")
-    fi
-    log "  $2"
-    local made_with
-    made_with=$(content "${read[@]}")
-    step "$4/.recognised" "${made_with}" recognise_in_jobs "${made_with}" "$3" "$4/logdir" \
-        "${options[@]}" "${inference_asr_args_words[@]}"
-}
-# recognise_in_jobs CONTENT AUDIO.scp LOGDIR OPTION...: what an earlier attempt has not.
-recognise_in_jobs() {
-    local key="$*" audio=$2 logdir=$3
-    shift 3
-    begin_or_go_on "${logdir}" "${key}"
-    infer espnet2.bin.asr_inference speech "${audio}" "${logdir}" "$@"
-    rm "${logdir}/.begun" # what is finished and to be redone begins anew
-}
-count_errors() { # TEXT NAME AUDIO.scp DIR
-    need "$4/.recognised" "run stage 9 first"
-    bspmpnet score_text --ref "$1" --output "$4" --name "$2" --asr "${inference_asr_tag}" \
-        --ignore "${asr_ignore}" "$4"/logdir/output.*/1best_recog/text
 }

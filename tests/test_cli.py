@@ -29,6 +29,8 @@ COMMANDS = (
     "show_config",
     "split_keys",
     "join_enhanced",
+    "begin_step",
+    "end_step",
     "score",
     "check_recogniser",
     "score_text",

@@ -1,6 +1,7 @@
 """Commands of stages 2 to 7 around data directories and training configs."""
 
 import argparse
+import sys
 from collections.abc import Callable
 
 from espnet2_bspmpnet.commands.options import (
@@ -12,6 +13,8 @@ from espnet2_bspmpnet.commands.options import (
     positive,
     sampling_rate,
 )
+
+DONE = 3  # exit status: there is nothing to run
 
 
 def check_data(options: argparse.Namespace) -> None:
@@ -87,6 +90,24 @@ def join_enhanced(options: argparse.Namespace) -> None:
     attempts.join_enhanced(**arguments(options))
 
 
+def begin_step(options: argparse.Namespace) -> None:
+    """Ask whether a step is to be run, status 3 if it is done; make its place ready."""
+    from espnet2_bspmpnet.jobs import state
+
+    answer = state.begin_step(**arguments(options))
+    if answer.message:
+        print(answer.message)
+    if not answer.run:
+        sys.exit(DONE)
+
+
+def end_step(options: argparse.Namespace) -> None:
+    """Note that a step which begin_step let begin has ended well."""
+    from espnet2_bspmpnet.jobs import state
+
+    state.end_step(**arguments(options))
+
+
 def add_commands(add: Callable) -> None:
     """Add these commands to the command line by `add(function)`."""
     argument = add(check_data)
@@ -129,8 +150,42 @@ def add_commands(add: Callable) -> None:
     argument("--num", type=positive, required=True, help="jobs")
     argument("--logdir", required=True, help="gets keys.N.scp; has earlier output.N")
     argument("--recognise", type=boolean, default=False, help="true: speech to text")
+    argument(
+        "--wait",
+        type=boolean,
+        default=False,
+        help="true: the jobs' command waits for those of an earlier run in the queue",
+    )
 
     argument = add(join_enhanced)
     argument("--scp", required=True, help="list of all that was to be enhanced")
     argument("--logdir", required=True, help="has output.N of all jobs")
     argument("--output_dir", required=True, help="gets spk1.scp and utt2seconds")
+
+    argument = add(begin_step)
+    argument("marker", help="file that is there if the step is done, e.g. DIR/.done")
+    argument(
+        "--reads", nargs="*", default=(), metavar="PATH", help="what it depends on"
+    )
+    argument(
+        "--resumes_in",
+        metavar="DIR",
+        help="where its command completes what the same command has begun; emptied if "
+        "that was another",
+    )
+    argument(
+        "--trained_on",
+        nargs="+",
+        default=(),
+        metavar="DIR",
+        help="for a training: its data, which are not to change",
+    )
+    argument(
+        "--resume", type=boolean, default=True, help="for a training: true or false"
+    )
+    argument(
+        "--runs", metavar="COMMAND", required=True, help="its command, as one word"
+    )
+
+    argument = add(end_step)
+    argument("marker", help="file that is now made")

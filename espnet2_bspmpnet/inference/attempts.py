@@ -3,10 +3,10 @@
 The jobs of all attempts are numbered on. Job N reads LOGDIR/keys.N.scp and writes, to
 LOGDIR/output.N, an utterance's line to utt2seconds and then to spk1.scp once its file is
 whole. Lines that a kill has torn off are ignored. A job that is started again, as one that
-came back to Slurm's queue, keeps its lists as LOGDIR/output.N.before and goes on.
+came back to Slurm's queue, keeps its lists as LOGDIR/output.N.before and resumes.
 
 ESPnet's asr_inference writes an utterance's line to LOGDIR/output.N/1best_recog/text some
-time after it; started again, it begins its share anew.
+time after it; started again, it begins its share from the start.
 """
 
 import re
@@ -15,13 +15,19 @@ from pathlib import Path
 from espnet2_bspmpnet.data.datadir import TIMES, check_same_ids, read_scp, write_scp
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.atomic import write_text
+from espnet2_bspmpnet.jobs.state import queued_job, still_writes
 
 LIST = "spk1.scp"
 TEXT = "1best_recog/text"
+NUMBERS = ".jobs"  # those of the latest attempt
 
 
 def split_keys(
-    scp: str | Path, num: int, logdir: str | Path, recognise: bool = False
+    scp: str | Path,
+    num: int,
+    logdir: str | Path,
+    recognise: bool = False,
+    wait: bool = False,
 ) -> range:
     """Split what is still to be done into keys.N.scp of equal length, in order.
 
@@ -30,13 +36,23 @@ def split_keys(
         num: number of jobs wanted; none has nothing to do, so there may be fewer.
         logdir: where the jobs' files are.
         recognise: whether the jobs recognise, rather than enhance.
+        wait: whether the command that runs the jobs waits for those that an earlier run
+            has left in the queue, whose numbers are then returned.
 
     Returns:
         The jobs' numbers; empty if all is done.
+
+    Raises:
+        UserError: an earlier run's jobs are in the queue, and `wait` is false.
     """
     if num < 1:
         raise UserError(f"{num} jobs asked for; ask for one or more")
     entries, logdir = read_scp(scp), Path(logdir)
+    numbers = logdir / NUMBERS
+    if (job := queued_job(logdir)) is not None:
+        if not wait:
+            raise still_writes(job, logdir)
+        return range(*map(int, numbers.read_text().split()))
     done = _recognised(logdir) if recognise else _finished(logdir).keys()
     ids = sorted(entries.keys() - done)
     num = min(num, len(ids))
@@ -46,6 +62,7 @@ def split_keys(
         write_scp(
             logdir / f"keys.{first + job}.scp", {key: entries[key] for key in mine}
         )
+    write_text(numbers, f"{first} {first + num}\n")
     return range(first, first + num)
 
 

@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 def begin_step(
     marker: str | Path,
     reads: Iterable[str | Path],
-    runs: Sequence[str],
+    runs: str,
     resumes_in: str | Path | None = None,
     trained_on: Sequence[str | Path] = (),
     resume: bool = True,
@@ -50,7 +50,7 @@ def begin_step(
     Args:
         marker: file that says that the step is done.
         reads: what it depends on: see `checksum`.
-        runs: its command.
+        runs: its command, with all its options.
         resumes_in: folder in which the command completes what an earlier attempt has
             begun; it is emptied if that attempt read or ran something else.
         trained_on: for a training: its data. The marker is in the experiment's folder.
@@ -61,7 +61,7 @@ def begin_step(
             begun with other data.
     """
     marker, message = Path(marker), ""
-    key = " ".join([str(marker), checksum(reads), checksum(trained_on), *runs])
+    key = " ".join([str(marker), checksum(reads), checksum(trained_on), runs])
     if trained_on:
         message = _begin_training(marker, checksum(trained_on), resume)
     if _text(marker) == key:

@@ -1,5 +1,6 @@
 """Several attempts enhance a set together, each what is missing after the others."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def test_what_a_kill_has_torn_or_someone_removed_is_not_finished(scp, tmp_path):
     assert len(jobs) == 7
 
 
-def test_a_job_that_is_started_again_goes_on_however_often(scp, tmp_path):
+def test_a_job_that_is_started_again_resumes_however_often(scp, tmp_path):
     logdir = tmp_path / "logdir"
     split_keys(scp, 1, logdir)
     assert keep_enhanced(logdir / "output.1") == set()
@@ -119,6 +120,25 @@ def test_what_is_recognised_need_not_be_again_though_without_a_word(scp, tmp_pat
     (rest,) = keys(tmp_path, split_keys(scp, 1, tmp_path, recognise=True))
     assert rest == ["u2", "u3", "u6"]
     assert (tmp_path / "output.1/1best_recog/text").read_text() == "u0 äh\nu1 \n"
+
+
+def test_jobs_that_are_in_slurms_queue_are_waited_for_or_refused(
+    scp, tmp_path, monkeypatch
+):
+    (tmp_path / "squeue").write_text("#!/bin/sh\necho '1|RUNNING|None'\n")
+    (tmp_path / "squeue").chmod(0o755)
+    logdir = tmp_path / "logdir"
+    split_keys(scp, 1, logdir)
+    enhance(logdir, 1)
+    (logdir / "output.1/spk1.scp").unlink()
+    assert split_keys(scp, 2, logdir) == range(2, 4)
+    (logdir / "slurm").mkdir()
+    (logdir / "slurm/enh_inference.job").write_text("17\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert split_keys(scp, 3, logdir, wait=True) == range(2, 4)
+    assert not (logdir / "keys.4.scp").exists()
+    with pytest.raises(UserError, match="job 17, .* wait for its end"):
+        split_keys(scp, 3, logdir)
 
 
 def test_no_jobs_are_refused(scp, tmp_path):

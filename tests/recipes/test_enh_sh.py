@@ -49,6 +49,7 @@ def test_scripts_pass_shellcheck(repository):
         (["--stop_stage", "14"], "give a range within 1 ... 13"),
         (["--backend", "grid"], "--backend grid: give local or slurm"),
         (["--num_nodes", "2"], "--num_nodes 2: cmd.sh's jobs run on one machine each"),
+        (["--scoring_reference", "x"], "'x': give clean, pcs or both"),
         (["--spk_num", "2"], "--spk_num 2: only 1 is supported"),
         (["--enh_config", "conf/none.yaml"], "conf/none.yaml is missing"),
         (["--train_set", ""], "--train_set is required"),

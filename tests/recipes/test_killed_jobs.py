@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from espnet2_bspmpnet.data.datadir import read_scp
+from espnet2_bspmpnet.jobs.state import starts_from_scratch
 from tests.networks import save_model
 from tests.recipes.conftest import data_options
 
@@ -64,7 +65,7 @@ def test_a_bad_recording_in_stage_3_is_named_and_all_others_are_made(
     assert made.items() <= inodes(dump).items()
 
 
-def test_killed_before_it_begins_anew_a_training_does_so_when_run_again(
+def test_a_training_killed_before_it_starts_from_scratch_does_so_when_run_again(
     formatted, doom
 ):
     experiment = formatted.folder / "exp/enh_tiny_raw"
@@ -74,8 +75,8 @@ def test_killed_before_it_begins_anew_a_training_does_so_when_run_again(
         doom("-m espnet2_bspmpnet.bin.enh_train *")
         status, printed = formatted.run("--stage", "6", "--stop_stage", "6", *options)
         assert status == 1 and "job 1 failed with status 137" in printed
-        assert "begins anew, as --resume false asked for" in printed
-        assert (experiment / ".start_anew").exists()
+        assert "starts from scratch, as --resume false asked for" in printed
+        assert starts_from_scratch(experiment)
 
 
 def test_jobs_that_fail_in_stage_7_leave_what_was_enhanced(formatted, doom):

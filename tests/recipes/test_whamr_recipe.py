@@ -28,13 +28,28 @@ def test_what_is_licensed_is_said(repository, tmp_path):
     assert "https://catalog.ldc.upenn.edu/LDC93S6A" in printed
 
 
-@pytest.mark.parametrize("words", [["--condition"], ["--condition=noise"]])
-def test_an_unknown_condition_is_answered_with_the_known_ones(
-    repository, tmp_path, words
-):
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--condition"], "--condition needs a value"),
+        (["--condition=noise"], "give reverb, noisy, noisy_reverb or all"),
+        (["--condition", "noisy", "--condtion", "all"], "unknown option '--condtion'"),
+    ],
+)
+def test_a_wrong_condition_or_option_is_named(repository, tmp_path, words, message):
     status, printed = Recipe(repository, tmp_path, "whamr").run(*words)
     assert status == 2
-    assert "give reverb, noisy, noisy_reverb or all" in printed
+    assert message in printed.splitlines()[-1]
+
+
+def test_help_shows_the_condition_and_all_other_options(repository, tmp_path):
+    status, printed = Recipe(repository, tmp_path, "whamr").run("--help")
+    assert status == 0
+    assert "  --condition " in printed
+    assert (
+        "  --train_set              name of the training set (required) (tr_all)"
+        in (printed.splitlines())
+    )
 
 
 @pytest.mark.parametrize("name, conditions", [("", 1), ("_all", 3)])

@@ -5,27 +5,14 @@
 #   ./run.sh --condition noisy_reverb   train and test on one: reverb, noisy, noisy_reverb
 #
 # All other options are those of local/enh.sh (--help).
+# shellcheck disable=SC2154 # condition
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
-
-condition=all
-options=()
-while [[ $# -gt 0 ]]; do
-    case $1 in
-        --condition)
-            condition=${2:-}
-            shift "$(($# < 2 ? 1 : 2))"
-            ;;
-        --condition=*)
-            condition=${1#*=}
-            shift
-            ;;
-        *)
-            options+=("$1")
-            shift
-            ;;
-    esac
-done
+recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=local/parse_options.sh
+. "${recipe}/../../../local/parse_options.sh"
+option condition all "reverb, noisy, noisy_reverb, or all of them"
+parse_own_options "$@"
+cd "${recipe}"
 
 config=conf/train_bsp_mpnet_wavlm_large.yaml
 case ${condition} in
@@ -34,11 +21,7 @@ case ${condition} in
         test_sets="tt_reverb tt_noisy tt_noisy_reverb"
         config=conf/train_bsp_mpnet_wavlm_large_all.yaml
         ;;
-    *)
-        echo "run.sh: error: --condition '${condition}': give reverb, noisy, noisy_reverb" \
-            "or all" >&2
-        exit 2
-        ;;
+    *) fail "--condition '${condition}': give reverb, noisy, noisy_reverb or all" ;;
 esac
 
 # A folder for each condition, as their training sets differ.
@@ -53,4 +36,4 @@ exec ../../../local/enh.sh \
     --expdir "exp/${condition}" \
     --enh_config "${config}" \
     --inference_model valid.pesq.best.pth \
-    "${options[@]}"
+    "${other_options[@]}"

@@ -2,29 +2,30 @@
 # Makes data/{tr,cv,tt}_mini, called by stage 1 in the recipe's folder: a synthesised
 # corpus of noisy and clean speech, or your own files:
 #   --noisy_dir and --clean_dir   pairs, which are files of equal name in two folders
-#   --clean_dir and --noise_dir   clean speech and noises, mixed anew in each epoch
+#   --clean_dir and --noise_dir   clean speech and noises, remixed in each epoch
 # Without --valid_* and --test_* some are held out for validation and test.
-# shellcheck disable=SC2034 # the folders' options are used by name
+# shellcheck disable=SC2154 # options
 set -euo pipefail
-
-corpus_dir=corpus # where the synthesised or mixed audio goes
-seed=0 # of the synthesised corpus, or of the mixtures
-num_train=600 # synthesised training utterances
-num_valid=24 # synthesised validation utterances
-num_test=24 # synthesised test utterances
-nj=$(nproc) # processes that synthesise
-noisy_dir= # your noisy files; paths are relative to the recipe's folder
-clean_dir= # your clean files
-noise_dir= # your noises, instead of noisy files
-snr_range="0 15" # lowest and highest SNR of mixtures with noise_dir, in dB
-valid_noisy_dir= # noisy files for validation
-valid_clean_dir= # clean files for validation
-test_noisy_dir= # noisy files for the test
-test_clean_dir= # clean files for the test
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../../.." && pwd)
 # shellcheck source=local/parse_options.sh
 . "${root}/local/parse_options.sh"
+option corpus_dir corpus "where the synthesised or mixed audio goes"
+option seed 0 "of the synthesised corpus, or of the mixtures"
+option num_train 600 "synthesised training utterances"
+option num_valid 24 "synthesised validation utterances"
+option num_test 24 "synthesised test utterances"
+option nj "$(nproc)" "processes that synthesise"
+option noisy_dir "" "your noisy files; paths are relative to the recipe's folder"
+option clean_dir "" "your clean files"
+option noise_dir "" "your noises, instead of noisy files"
+option snr_range "0 15" "lowest and highest SNR of mixtures with noise_dir, in dB"
+option valid_noisy_dir "" "noisy files for validation"
+option valid_clean_dir "" "clean files for validation"
+option test_noisy_dir "" "noisy files for the test"
+option test_clean_dir "" "clean files for the test"
+
+parse_options "$@"
 # shellcheck source=egs2/mini/enh1/path.sh
 . ./path.sh
 
@@ -35,7 +36,7 @@ done
 sets=(--data_dir data --train_set tr_mini --valid_set cv_mini --test_set tt_mini)
 rm -rf data/tr_mini_noise # of clean speech and noises given before
 if [[ -n ${noise_dir} ]]; then
-    [[ -z ${noisy_dir} ]] || _refuse "--noisy_dir and --noise_dir: give one of the two"
+    [[ -z ${noisy_dir} ]] || fail "--noisy_dir and --noise_dir: give one of the two"
     bspmpnet mixed_corpus "${folders[@]}" "${sets[@]}" --corpus_dir "${corpus_dir}/mixed" \
         --snr_range "${snr_range}" --seed "${seed}"
 elif [[ ${#folders[@]} -gt 0 ]]; then
