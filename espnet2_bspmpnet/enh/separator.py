@@ -184,7 +184,7 @@ class BSPMPNetSeparator(AbsSeparator):
         ilens = ilens.to(input.device)  # ESPnet's chunk iterator leaves them on the CPU
         real = frame_mask(ilens, input.size(1))
         wave = input.float() * real
-        gain = self._level_gain(wave, ilens)
+        gain = self.gain_to_level(_rms(wave, ilens))  # [B, 1]
         estimate = self.bsp_mpnet(wave * gain, ilens)
 
         def target(clean: Tensor) -> tuple[Tensor, Tensor]:
@@ -205,11 +205,10 @@ class BSPMPNetSeparator(AbsSeparator):
         enhanced = nn.functional.pad(enhanced, (0, input.size(1) - enhanced.size(1)))
         return [enhanced.to(input.dtype)], ilens, others
 
-    def _level_gain(self, wave: Tensor, lengths: Tensor) -> Tensor:
-        """Gain [B, 1] that brings each waveform to the RMS the network works at."""
+    def gain_to_level(self, rms: Tensor) -> Tensor:
+        """Gain that brings waveforms of these RMS values to the network's level."""
         if self.level == "none":
-            return wave.new_ones(len(wave), 1)
-        rms = _rms(wave, lengths)
+            return torch.ones_like(rms)
         return torch.where(rms > SILENCE_RMS, LEVEL_RMS / rms, 1.0)
 
     def _synthesise(self, estimate: Estimate, lengths: Tensor) -> Tensor:

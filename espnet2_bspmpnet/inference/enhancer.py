@@ -1,0 +1,440 @@
+"""Enhance anything: arrays, batches and streams, of any rate and number of channels.
+
+    from espnet2_bspmpnet import Enhancer
+
+    enhance = Enhancer.from_pretrained("exp/enh_train_mini_raw")
+    clean = enhance(noisy, 44100)  # [samples] or [channels, samples]
+
+The network works at 16 kHz on one channel; around it, each channel is enhanced apart,
+rates are changed, what lies above 8 kHz follows, and long recordings go in windows.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from espnet2_bspmpnet.data.audio import resample
+from espnet2_bspmpnet.enh.options import PCS_OUTPUTS
+from espnet2_bspmpnet.enh.separator import SILENCE_RMS, BSPMPNetSeparator
+from espnet2_bspmpnet.errors import UserError, first_line
+from espnet2_bspmpnet.inference.high_band import HIGH_BANDS, at_samples, octave_gains
+from espnet2_bspmpnet.inference.models import load_model
+from espnet2_bspmpnet.inference.windows import (
+    MEMORY,
+    OVERLAP,
+    SHORTEST,
+    attention_bytes,
+    longest_window,
+    overlap_add,
+    window_spans,
+)
+from espnet2_bspmpnet.network.bsp_mpnet import Estimate
+from espnet2_bspmpnet.sample_rate import SAMPLE_RATE
+
+MOST_ROWS = 16  # of a batch: more cost memory and gain no speed
+PRECISIONS = ("float32", "bfloat16")
+
+
+class Recording(Protocol):
+    """Anything that gives its samples piece by piece, such as data/recordings.py's."""
+
+    rate: int
+    channels: int
+    frames: int
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Give samples [channels, stop - start], float32 in [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How much of the noisy signal is mixed back, and what is above 8 kHz.
+
+    Args:
+        strength: 1 gives the enhanced signal, 0 the noisy one.
+        attenuation_limit: in dB, by which noise is lowered at most; None for no limit.
+        high_band: of a recording above 16 kHz, what lies above 8 kHz "follow"s the gain
+            that the network gives its highest octave, is "keep"t or "drop"ped.
+
+    Raises:
+        UserError: a value that is not allowed, with those that are.
+    """
+
+    strength: float = 1.0
+    attenuation_limit: float | None = None
+    high_band: str = "follow"
+
+    def __post_init__(self):
+        if not 0 <= self.strength <= 1:
+            raise UserError(f"strength: {self.strength} must be from 0 to 1")
+        if self.attenuation_limit is not None and not self.attenuation_limit >= 0:
+            raise UserError(
+                f"attenuation_limit: {self.attenuation_limit} dB must be 0 or more"
+            )
+        if self.high_band not in HIGH_BANDS:
+            allowed = ", ".join(HIGH_BANDS)
+            raise UserError(f"high_band: {self.high_band!r} is not one of {allowed}")
+
+    @property
+    def noisy_share(self) -> float:
+        """Amplitude of the noisy signal in the output, from 0 to 1."""
+        limit = self.attenuation_limit
+        floor = 0.0 if limit is None else 10 ** (-limit / 20)
+        return 1.0 - self.strength * (1.0 - floor)
+
+
+class Enhancer:
+    """A trained BSP-MPNet, for any recording.
+
+    Args:
+        separator: the trained network.
+        device: where it runs, e.g. "cpu" or "cuda".
+        precision: "float32", or "bfloat16" for mixed precision.
+        pcs_output: "natural", or "boosted" by PCS at the loudness of the natural one.
+        strength, attenuation_limit, high_band: see :class:`Mixing`.
+        window: seconds of a window, in which longer recordings are enhanced; None
+            takes what fits into 2 GiB.
+
+    Raises:
+        UserError: a value that is not allowed, with those that are.
+    """
+
+    def __init__(
+        self,
+        separator: BSPMPNetSeparator,
+        *,
+        device: str = "cpu",
+        precision: str = "float32",
+        pcs_output: str = "natural",
+        strength: float = 1.0,
+        attenuation_limit: float | None = None,
+        high_band: str = "follow",
+        window: int | None = None,
+    ):
+        for name, value, allowed in (
+            ("precision", precision, PRECISIONS),
+            ("pcs_output", pcs_output, PCS_OUTPUTS),
+        ):
+            if value not in allowed:
+                raise UserError(f"{name}: {value!r} is not one of {', '.join(allowed)}")
+        if window is not None and window < SHORTEST:
+            raise UserError(f"window: {window} s must be {SHORTEST} s or more")
+        self.mixing = Mixing(strength, attenuation_limit, high_band)
+        self.device = _device(device)
+        self.precision = precision
+        self.separator = separator.eval().to(self.device)
+        self.separator.pcs_output = pcs_output
+        self._window = window
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path, **options) -> "Enhancer":
+        """Load a model of any origin; nothing that it contains is run.
+
+        Args:
+            model: folder of an experiment, a packed model, a name in espnet_model_zoo
+                or on the Hugging Face hub, or a copy of one.
+            options: see :class:`Enhancer`.
+
+        Raises:
+            UserError: no such model, a damaged or malicious one, or a wrong option.
+        """
+        return cls(load_model(model).separator, **options)
+
+    @cached_property
+    def window(self) -> int:
+        """Seconds of a window; what is no longer is enhanced whole."""
+        return self._window or longest_window(self.separator)
+
+    def __call__(self, wave: np.ndarray | Tensor, rate: int) -> np.ndarray | Tensor:
+        """Enhance one recording.
+
+        Args:
+            wave: samples in [-1, 1], [samples] or [channels, samples].
+            rate: samples per second.
+
+        Returns:
+            the same kind of array, of the same shape and type.
+
+        Raises:
+            UserError: samples that are not finite, no samples, or a wrong shape.
+        """
+        return self.batch([wave], rate)[0]
+
+    def batch(self, waves: Sequence[np.ndarray | Tensor], rate: int) -> list:
+        """Enhance several recordings of one rate; each gives what it would give alone.
+
+        Args:
+            waves: each [samples] or [channels, samples], see `__call__`.
+            rate: samples per second.
+        """
+        rate = _checked_rate(rate)
+        found: list[np.ndarray | None] = [None] * len(waves)
+        arrays = [_as_array(wave) for wave in waves]
+        short = [i for i, x in enumerate(arrays) if not self.is_long(x.shape[-1], rate)]
+        for places in self.plan([arrays[i].shape for i in short], rate):
+            rows = [short[place] for place in places]
+            for row, enhanced in zip(
+                rows, self._batch([arrays[i] for i in rows], rate)
+            ):
+                found[row] = enhanced
+        for i, enhanced in enumerate(found):
+            if enhanced is None:
+                stream = self.stream(_InMemory(arrays[i], rate))
+                found[i] = np.concatenate(list(stream), axis=1)
+        return [_like(x, wave) for x, wave in zip(found, waves, strict=True)]
+
+    def stream(self, recording: Recording) -> "Stream":
+        """Enhance a recording of any length in bounded memory; see :class:`Stream`."""
+        return Stream(self, recording)
+
+    def is_long(self, length: int, rate: int) -> bool:
+        """Say whether a recording of ``length`` samples is enhanced in windows."""
+        return length > self.window * rate
+
+    def plan(self, shapes: Sequence[tuple[int, int]], rate: int) -> list[list[int]]:
+        """Put short recordings into batches of nearly equal length that fit in memory.
+
+        Args:
+            shapes: channels and samples of each.
+            rate: samples per second of all.
+
+        Returns:
+            places of ``shapes``, in batches.
+        """
+        batches: list[list[int]] = []
+        rows, room = 0, 0.0
+        for place in sorted(range(len(shapes)), key=lambda i: -shapes[i][1]):
+            channels, length = shapes[place]
+            seconds = max(length / rate, 1.0)
+            full = rows and (rows + channels) * attention_bytes(self.separator, room)
+            # Padding is computed as well: not with what is half as long.
+            if not batches or full > MEMORY or rows >= MOST_ROWS or seconds < room / 2:
+                batches.append([])
+                rows, room = 0, seconds
+            batches[-1].append(place)
+            rows += channels
+        return batches
+
+    def _batch(self, waves: Sequence[np.ndarray], rate: int) -> list[np.ndarray]:
+        noisy = [self.at_network_rate(wave, rate) for wave in waves]
+        rows = [row for wave in noisy for row in wave]
+        with self.computing():
+            (enhanced,), _, _ = self.separator(*self.padded(rows))
+        enhanced = enhanced.cpu().numpy()
+        found, first = [], 0
+        for wave, low in zip(waves, noisy, strict=True):
+            own = enhanced[first : first + len(low), : low.shape[1]]
+            first += len(low)
+            found.append(self.finish(wave, low, own, rate))
+        return found
+
+    def at_network_rate(self, wave: np.ndarray, rate: int) -> np.ndarray:
+        """Resample [C, n] to what the network takes."""
+        length = max(1, round(wave.shape[1] * SAMPLE_RATE / rate))
+        return _resampled(wave, rate, SAMPLE_RATE, length)
+
+    def padded(self, rows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """Put rows into a batch [B, L] on the device, and give their lengths [B]."""
+        lengths = torch.tensor([len(row) for row in rows])
+        batch = torch.zeros(len(rows), int(lengths.max()))
+        for place, row in enumerate(rows):
+            batch[place, : len(row)] = torch.from_numpy(row)
+        return batch.to(self.device), lengths.to(self.device)
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Within this context the network computes in the precision asked for."""
+        mixed = self.precision == "bfloat16"
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=mixed)
+        with torch.inference_mode(), autocast:
+            yield
+
+    def finish(
+        self, wave: np.ndarray, low: np.ndarray, enhanced: np.ndarray, rate: int
+    ) -> np.ndarray:
+        """Bring the network's output to the rate of its input, and mix.
+
+        Args:
+            wave: the recording [C, n] at ``rate``.
+            low: the same at 16 kHz, as the network was given it [C, L].
+            enhanced: what the network made of it [C, L].
+            rate: samples per second of ``wave``.
+
+        Returns:
+            [C, n], float32.
+        """
+        length = wave.shape[1]
+        output = _resampled(enhanced, SAMPLE_RATE, rate, length)
+        if rate > SAMPLE_RATE and self.mixing.high_band != "drop":
+            above = wave - _resampled(low, SAMPLE_RATE, rate, length)
+            if self.mixing.high_band == "follow":
+                gains = octave_gains(low, enhanced)
+                above = above * at_samples(gains, length, rate, SAMPLE_RATE)
+            output = output + above
+        share = self.mixing.noisy_share
+        if share:
+            output = share * wave + (1 - share) * output
+        return output.astype(np.float32, copy=False)
+
+
+class Stream:
+    """The enhanced samples of a long recording, block by block, in order.
+
+    All windows are enhanced under one level.  The recording is read twice; with
+    ``pcs_output: boosted`` the network runs twice, as one loudness is for all, too.
+
+    Args:
+        enhancer: what enhances.
+        recording: what is enhanced.
+    """
+
+    def __init__(self, enhancer: Enhancer, recording: Recording):
+        self.enhancer = enhancer
+        self.recording = recording
+        self.rate = recording.rate
+        self.spans = window_spans(recording.frames, self.rate, enhancer.window)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yield enhanced samples [C, n], float32."""
+        levels = self._levels()
+        loudness = self._loudness(levels)
+        yield from overlap_add(self._windows(levels, loudness), OVERLAP * self.rate)
+
+    def _windows(self, levels: Tensor, loudness: Tensor) -> Iterator[np.ndarray]:
+        for start, stop in self.spans:
+            wave = self.recording.read(start, stop)
+            low = self.enhancer.at_network_rate(wave, self.rate)
+            enhanced = []
+            for channel, level, factor in zip(low, levels, loudness, strict=True):
+                separator = self.enhancer.separator
+                with self.enhancer.computing():  # channel by channel: less memory
+                    estimate, lengths = self._estimate(channel, level)
+                    boosted = separator.pcs_output == "boosted"
+                    made = separator.bsp_mpnet.waveform(estimate, lengths, boosted)
+                enhanced.append((made[0] * (factor / level)).cpu().numpy())
+            yield self.enhancer.finish(wave, low, np.stack(enhanced), self.rate)
+
+    def _estimate(self, channel: np.ndarray, level: Tensor) -> tuple[Estimate, Tensor]:
+        wave, lengths = self.enhancer.padded([channel])
+        return self.enhancer.separator.bsp_mpnet(wave * level, lengths), lengths
+
+    def _levels(self) -> Tensor:
+        """Gain [C] that brings the whole recording to the network's level."""
+        energy, length = np.zeros(self.recording.channels), 0
+        hop = self.enhancer.window * self.rate
+        for start in range(0, self.recording.frames, hop):
+            stop = min(start + hop, self.recording.frames)
+            low = self.enhancer.at_network_rate(
+                self.recording.read(start, stop), self.rate
+            )
+            energy += np.square(low, dtype=np.float64).sum(axis=1)
+            length += low.shape[1]
+        rms = torch.from_numpy(np.sqrt(energy / length)).float()
+        return self.enhancer.separator.gain_to_level(rms).to(self.enhancer.device)
+
+    def _loudness(self, levels: Tensor) -> Tensor:
+        """Factor [C] that gives the boosted output the loudness of the natural one."""
+        separator = self.enhancer.separator
+        if separator.pcs_output == "natural":
+            return torch.ones_like(levels)
+        energies = levels.new_zeros(2, len(levels), dtype=torch.float64)
+        for start, stop in self.spans:
+            wave = self.recording.read(start, stop)
+            low = self.enhancer.at_network_rate(wave, self.rate)
+            for place, (channel, level) in enumerate(zip(low, levels, strict=True)):
+                with self.enhancer.computing():
+                    estimate, lengths = self._estimate(channel, level)
+                    for kind in (False, True):
+                        made = separator.bsp_mpnet.waveform(estimate, lengths, kind)
+                        energies[int(kind), place] += made.double().square().sum()
+        natural, boosted = energies.clamp(min=SILENCE_RMS**2)
+        return (natural / boosted).sqrt().to(levels.dtype)
+
+
+@dataclass(frozen=True)
+class _InMemory:
+    """An array [channels, samples] as a recording."""
+
+    wave: np.ndarray
+    rate: int
+
+    @property
+    def channels(self) -> int:
+        return len(self.wave)
+
+    @property
+    def frames(self) -> int:
+        return self.wave.shape[1]
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return self.wave[:, start:stop]
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"device: {name!r} cannot be used: {first_line(error)}"
+        ) from None
+    return device
+
+
+def _checked_rate(rate: float) -> int:
+    if rate != int(rate) or not 1000 <= rate <= 1_000_000:
+        raise UserError(f"rate: {rate} must be a whole number of samples per second")
+    return int(rate)
+
+
+def _as_array(wave: np.ndarray | Tensor) -> np.ndarray:
+    """Give float32 samples [C, n] in [-1, 1] of what a user has.
+
+    Raises:
+        UserError: see `Enhancer.__call__`.
+    """
+    array = (
+        wave.detach().cpu().numpy() if isinstance(wave, Tensor) else np.asarray(wave)
+    )
+    if array.ndim not in (1, 2) or array.size == 0:
+        raise UserError(
+            f"a recording is [samples] or [channels, samples], not {list(array.shape)}"
+        )
+    if np.issubdtype(array.dtype, np.integer):
+        array = array / -float(np.iinfo(array.dtype).min)
+    array = np.atleast_2d(np.asarray(array, dtype=np.float32))
+    if not np.isfinite(array).all():
+        raise UserError(
+            "a recording has samples that are NaN or infinite; repair it first"
+        )
+    return array
+
+
+def _like(enhanced: np.ndarray, wave: np.ndarray | Tensor) -> np.ndarray | Tensor:
+    """Give enhanced samples [C, n] the kind, shape and type of what a user had."""
+    enhanced = enhanced.reshape(wave.shape)
+    dtype = wave.numpy().dtype if isinstance(wave, Tensor) else np.asarray(wave).dtype
+    if np.issubdtype(dtype, np.integer):
+        limits = np.iinfo(dtype)
+        scale = min(-float(limits.min), limits.max / max(np.abs(enhanced).max(), 1e-9))
+        enhanced = np.rint(
+            enhanced.astype(np.float64) * scale
+        )  # louder: one gain for all
+    if isinstance(wave, Tensor):
+        return torch.from_numpy(enhanced).to(wave)
+    return enhanced.astype(dtype)
+
+
+def _resampled(wave: np.ndarray, before: int, after: int, length: int) -> np.ndarray:
+    """Resample [C, n] to [C, length]; there and back may be a sample off."""
+    if before != after:
+        wave = np.stack([resample(row, before, after) for row in wave])
+    wave = wave[:, :length]
+    return np.pad(wave, ((0, 0), (0, length - wave.shape[1])))
