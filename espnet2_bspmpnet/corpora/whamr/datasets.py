@@ -7,16 +7,13 @@ delay of the reverberant speech's direct sound, so that no measure sees a shift.
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from pathlib import Path
 
 from espnet2_bspmpnet.corpora.whamr.lists import COUNTS, MODES, read_snrs
-from espnet2_bspmpnet.data.datadir import (
-    DataDir,
-    check_same_ids,
-    write_scp,
-)
+from espnet2_bspmpnet.data.audio import audio_info
+from espnet2_bspmpnet.data.datadir import DataDir, check_same_ids
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.parallel import parallel_map
 from espnet2_bspmpnet.sample_rate import SAMPLE_RATE
@@ -26,7 +23,6 @@ CONDITIONS = {  # what is heard, besides the target
     "noisy": "mix_single_anechoic",
     "noisy_reverb": "mix_single_reverb",
 }
-SHOWN_FILES = 10
 _TARGET = "s1_anechoic"
 _TRAINING = ("tr", "cv")  # these are also joined, over all conditions
 
@@ -50,49 +46,37 @@ def prepare(
         mode: "min" or "max".
         conditions: some of `CONDITIONS`.
         counts: how many utterances each split must have.
-        nj: number of processes that look into the files.
+        nj: number of processes that check the files.
         wham_noise: folder of the WHAM! noise, whose lists give utt2snr.
 
     Raises:
         UserError: another tree, files missing, damaged or of another rate or length.
     """
-    unknown = sorted(set(conditions) - set(CONDITIONS))
+    unknown = set(conditions) - set(CONDITIONS)
     if unknown or not conditions or mode not in MODES:
         raise UserError(
             f"conditions {' '.join(conditions)}, mode {mode}: use some of "
             f"{' '.join(CONDITIONS)}, and {' or '.join(MODES)}"
         )
     top = _top(Path(whamr_dir), mode)
+    signals = [_TARGET, *(CONDITIONS[condition] for condition in conditions)]
     names = {
-        split: _names(top / split, conditions, count) for split, count in counts.items()
+        split: _names(top / split, signals, count) for split, count in counts.items()
     }
     for split in counts:
-        _check_files(top / split, names[split], conditions, nj)
+        check = partial(_check_utterance, top / split, signals)
+        parallel_map(check, names[split], nj, f"checking {top / split}")
     snrs = {
         split: read_snrs(wham_noise, split) if wham_noise is not None else {}
         for split in counts
     }
     for split in counts:
-        utterances = {
-            condition: _utterances(top / split, names[split], condition)
-            for condition in conditions
-        }
-        for condition in conditions:
-            target = Path(data_dir) / f"{split}_{condition}"
-            _write(target, utterances[condition], snrs[split])
+        pairs = {c: _pairs(top / split, names[split], c) for c in conditions}
         if split in _TRAINING:
-            every = [u for condition in conditions for u in utterances[condition]]
-            _write(Path(data_dir) / f"{split}_all", every, snrs[split])
+            pairs["all"] = reduce(or_, pairs.values())
+        for condition, part in pairs.items():
+            _write(Path(data_dir) / f"{split}_{condition}", part, snrs[split])
         logging.info("%s: %d utterances, all well", top / split, len(names[split]))
-
-
-@dataclass(frozen=True)
-class _Utterance:
-    id: str
-    file: str
-    mixture: Path
-    target: Path
-    has_noise: bool
 
 
 def _top(whamr_dir: Path, mode: str) -> Path:
@@ -111,19 +95,19 @@ def _top(whamr_dir: Path, mode: str) -> Path:
     )
 
 
-def _names(folder: Path, conditions: Sequence[str], count: int) -> list[str]:
+def _names(folder: Path, signals: Sequence[str], count: int) -> list[str]:
     """List the files' names, which all folders must share."""
     names: dict[str, set[str]] = {}
-    for signal in (_TARGET, *(CONDITIONS[condition] for condition in conditions)):
+    for signal in signals:
         if not (folder / signal).is_dir():
             raise UserError(
                 f"{folder / signal}: no such folder; the tree is not whole: generate "
                 "it again, or leave out the conditions that need it (--conditions)"
             )
         names[signal] = {
-            entry.name
-            for entry in os.scandir(folder / signal)
-            if entry.name.endswith(".wav") and not entry.name.startswith(".")
+            name
+            for name in os.listdir(folder / signal)
+            if name.endswith(".wav") and not name.startswith(".")
         }
         check_same_ids(folder / _TARGET, names[_TARGET], folder / signal, names[signal])
     found = len(names[_TARGET])
@@ -135,25 +119,7 @@ def _names(folder: Path, conditions: Sequence[str], count: int) -> list[str]:
     return sorted(names[_TARGET])
 
 
-def _check_files(
-    folder: Path, names: list[str], conditions: Sequence[str], nj: int
-) -> None:
-    signals = (_TARGET, *(CONDITIONS[condition] for condition in conditions))
-    look = partial(_faults, folder, signals)
-    found = parallel_map(look, names, nj, f"checking {folder.name}")
-    culprits = [fault for faults in found for fault in faults]
-    if culprits:
-        more = len(culprits) - SHOWN_FILES
-        lines = culprits[:SHOWN_FILES] + ([f"and {more} more"] if more > 0 else [])
-        raise UserError(
-            f"{folder}: {len(culprits)} problem(s) in the audio:\n  "
-            + "\n  ".join(lines)
-        )
-
-
-def _faults(folder: Path, signals: Sequence[str], name: str) -> list[str]:
-    from espnet2_bspmpnet.data.audio import audio_info
-
+def _check_utterance(folder: Path, signals: Sequence[str], name: str) -> None:
     faults, lengths = [], {}
     for signal in signals:
         path = folder / signal / name
@@ -170,41 +136,32 @@ def _faults(folder: Path, signals: Sequence[str], name: str) -> list[str]:
         if info.channels != 1:
             faults.append(f"{path}: has {info.channels} channels; generate mono audio")
     if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{signal} {length}" for signal, length in lengths.items())
         faults.append(
-            f"{folder / '*' / name}: lengths differ ("
-            + ", ".join(f"{signal} {length}" for signal, length in lengths.items())
-            + "); generate this utterance again"
+            f"{folder / '*' / name}: lengths differ ({found}); generate this utterance"
+            " again"
         )
-    return faults
+    if faults:
+        raise UserError("\n  ".join(faults))
 
 
-def _utterances(folder: Path, names: list[str], condition: str) -> list[_Utterance]:
-    signal = CONDITIONS[condition]
-    return [
-        _Utterance(
-            f"{name.removesuffix('.wav')}_{condition}",
-            name,
-            folder / signal / name,
-            folder / _TARGET / name,
-            signal.startswith("mix_"),
-        )
+def _pairs(
+    folder: Path, names: list[str], condition: str
+) -> dict[str, tuple[Path, Path]]:
+    mixtures, targets = folder / CONDITIONS[condition], folder / _TARGET
+    return {
+        f"{name.removesuffix('.wav')}_{condition}": (mixtures / name, targets / name)
         for name in names
-    ]
-
-
-def _write(path: Path, utterances: list[_Utterance], snrs: Mapping[str, float]) -> None:
-    known = {
-        utterance.id: f"{snrs[utterance.file]:.2f}"
-        for utterance in utterances
-        if utterance.has_noise and utterance.file in snrs
     }
-    if known:
-        write_scp(path / "utt2snr", known)
-    else:
-        (path / "utt2snr").unlink(missing_ok=True)
-    DataDir(
-        path,
-        wav={utterance.id: str(utterance.mixture) for utterance in utterances},
-        spk1={utterance.id: str(utterance.target) for utterance in utterances},
-        utt2spk={utterance.id: utterance.file[:3] for utterance in utterances},
-    ).write()
+
+
+def _write(
+    path: Path, pairs: dict[str, tuple[Path, Path]], snrs: Mapping[str, float]
+) -> None:
+    known = {
+        utterance: f"{snrs[mixture.name]:.2f}"
+        for utterance, (mixture, _) in pairs.items()
+        if mixture.parent.name.startswith("mix_") and mixture.name in snrs
+    }
+    speakers = {utterance: utterance[:3] for utterance in pairs}
+    DataDir.of_pairs(path, pairs, speakers).write({"utt2snr": known})

@@ -8,8 +8,8 @@ metadata/scaling_*.npz).
 import csv
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,39 +21,25 @@ COUNTS = {"tr": 20000, "cv": 5000, "tt": 3000}
 MODES = ("min", "max")
 
 
-@dataclass(frozen=True)
-class Mixture:
-    """One utterance of WHAMR!, as far as its first speaker is concerned.
+class Mixture(NamedTuple):
+    """One utterance of WHAMR!, as far as its first speaker is concerned."""
 
-    Args:
-        name: its file's name, e.g. "01to030v_0.76421_20ga010m_-0.76421.wav".
-        split: "tr", "cv" or "tt".
-        speech: file of the first speaker, e.g. "wsj0/si_tr_s/01t/01to030v.wav".
-        other: file of the second, who is not heard but whose length counts.
-        room: with the first speaker and the left microphone.
-        start: samples of noise before the speech, where the mode is max.
-        wsjmix_gain: factor that the speech had in wsj0-2mix.
-        speech_gain: factor that it gets beyond that.
-        noise_gain: factor that the noise gets.
-        snr: loudness of the speech over that of the noise, in dB.
-    """
-
-    name: str
-    split: str
-    speech: str
-    other: str
-    room: Room
-    start: int
-    wsjmix_gain: float
-    speech_gain: float
-    noise_gain: float
-    snr: float
+    name: str  # of its file, e.g. "01to030v_0.76421_20ga010m_-0.76421.wav"
+    split: str  # "tr", "cv" or "tt"
+    speech: str  # file of the first speaker, e.g. "wsj0/si_tr_s/01t/01to030v.wav"
+    other: str  # file of the second, who is not heard but whose length counts
+    room: Room  # with the first speaker and the left microphone
+    start: int  # samples of noise before the speech, where the mode is max
+    wsjmix_gain: float  # factor that the speech had in wsj0-2mix
+    speech_gain: float  # factor that it gets beyond that
+    noise_gain: float  # factor that the noise gets
+    snr: float  # loudness of the speech over that of the noise, in dB
 
 
 def read_mixtures(
     lists: str | Path, wham_noise: str | Path, split: str, mode: str
 ) -> list[Mixture]:
-    """Read what the lists say of a split, in their order.
+    """Read the lists of a split, in their order.
 
     Args:
         lists: folder of mix_2_spk_filenames_*.csv and reverb_params_*.csv.
@@ -72,26 +58,22 @@ def read_mixtures(
     levelled = _read(levels, "utterance_id", (_START, _SNR), _NOISE)
     check_same_ids(files, spoken, rooms, acoustics)
     check_same_ids(files, spoken, levels, levelled)
-    starts = [int(_number(levels, *row, _START)) for row in levelled.items()]
+    starts = [int(level[_START]) for level in levelled.values()]
     gains = _gains(metadata / f"scaling_{split}.npz", mode, levels, starts)
-    mixtures = []
-    for row, (name, level) in enumerate(levelled.items()):
-        said = spoken[name]
-        mixtures.append(
-            Mixture(
-                name,
-                split,
-                said["s1_path"],
-                said["s2_path"],
-                _room(rooms, name, acoustics[name]),
-                starts[row],
-                float(gains["wsjmix"][row, 0]),
-                float(gains["wham_speech"][row]),
-                float(gains["wham_noise"][row]),
-                _number(levels, name, level, _SNR),
-            )
+    return [
+        Mixture(
+            name,
+            split,
+            *(spoken[name][column] for column in _SPEAKERS),
+            _room(rooms, name, acoustics[name]),
+            starts[row],
+            float(gains["wsjmix"][row, 0]),
+            float(gains["wham_speech"][row]),
+            float(gains["wham_noise"][row]),
+            level[_SNR],
         )
-    return mixtures
+        for row, (name, level) in enumerate(levelled.items())
+    ]
 
 
 def read_recordings(lists: str | Path, split: str) -> set[str]:
@@ -104,7 +86,7 @@ def read_snrs(wham_noise: str | Path, split: str) -> dict[str, float]:
     """Read the speech's loudness over the noise's, in dB, by file name."""
     path = Path(wham_noise) / "metadata" / f"mix_param_meta_{split}.csv"
     rows = _read(path, "utterance_id", (_SNR,), _NOISE)
-    return {name: _number(path, name, row, _SNR) for name, row in rows.items()}
+    return {name: row[_SNR] for name, row in rows.items()}
 
 
 _SCRIPTS = "unpack whamr_scripts.tar.gz again and name its data/"
@@ -118,47 +100,42 @@ _SOURCE = ("s1_x", "s1_y", "s1_z")
 _ROOM = (*_SIZE, *_MICROPHONE, *_SOURCE, "T60")
 
 
-def _read(path: Path, key: str, columns: tuple[str, ...], mend: str) -> dict[str, dict]:
+def _read(
+    path: Path, key: str, columns: tuple[str, ...], fix: str, kind: type = float
+) -> dict[str, dict]:
+    """Read columns of a list of which each line has a key of its own."""
     if not path.is_file():
-        raise UserError(f"{path}: no such list; {mend}")
+        raise UserError(f"{path}: no such list; {fix}")
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         lacking = {key, *columns} - set(reader.fieldnames or ())
         if lacking:
-            raise UserError(f"{path}: has no column {sorted(lacking)[0]}; {mend}")
-        rows = {}
+            raise UserError(f"{path}: has no column {min(lacking)}; {fix}")
+        rows: dict[str, dict] = {}
         for row in reader:
+            line = f"{path}:{reader.line_num}"
             if None in row.values() or row[key] in rows:
-                raise UserError(
-                    f"{path}:{reader.line_num}: cut short or there twice; {mend}"
-                )
-            rows[row[key]] = row
+                raise UserError(f"{line}: cut short or there twice; {fix}")
+            try:
+                rows[row[key]] = {column: kind(row[column]) for column in columns}
+            except ValueError as error:
+                raise UserError(f"{line}: {error}; {fix}") from error
     if not rows:
-        raise UserError(f"{path}: is empty; {mend}")
+        raise UserError(f"{path}: is empty; {fix}")
     return rows
 
 
 def _spoken(lists: str | Path, split: str) -> tuple[Path, dict[str, dict]]:
     path = Path(lists) / f"mix_2_spk_filenames_{split}.csv"
-    return path, _read(path, "output_filename", _SPEAKERS, _SCRIPTS)
+    return path, _read(path, "output_filename", _SPEAKERS, _SCRIPTS, str)
 
 
-def _number(path: Path, name: str, row: Mapping[str, str], column: str) -> float:
-    try:
-        return float(row[column])
-    except ValueError as error:
-        raise UserError(
-            f"{path}: {name}: {column} is {row[column]!r}, not a number; "
-            "take the published list"
-        ) from error
-
-
-def _room(path: Path, name: str, row: Mapping[str, str]) -> Room:
+def _room(path: Path, name: str, row: Mapping[str, float]) -> Room:
     size, microphone, source = (
-        tuple(_number(path, name, row, column) for column in columns)
+        tuple(row[column] for column in columns)
         for columns in (_SIZE, _MICROPHONE, _SOURCE)
     )
-    room = Room(size, microphone, source, _number(path, name, row, "T60"))
+    room = Room(size, microphone, source, row["T60"])
     try:
         room.check()
     except ValueError as error:
@@ -178,7 +155,7 @@ def _gains(
     try:
         # The names in it are pickled, and pickles may run programs; they are those of
         # `levels`, from which the file was made, in the same order. The starts of speech,
-        # which are there in plain numbers, tell another order.
+        # which are there in plain numbers, show whether the order is another one.
         with np.load(path, allow_pickle=False) as file:
             for name, shape in shapes.items():
                 gains[name] = file[f"scaling_{name}_16k_{mode}"]

@@ -2,8 +2,8 @@
 
 Of the eleven folders that the published scripts fill there are the five that speech
 enhancement needs: one speaker, one microphone, 16 kHz. As there, the speech goes through
-the room at the level of the recording, and is then brought to the level that it has in
-WHAM! by one factor for anechoic and reverberant speech:
+the room at the level of the recording, and then gets the level that it has in WHAM!, by
+one factor for anechoic and reverberant speech:
 
     s1 = (speech * response) * sqrt(E(gained speech) / E(speech * anechoic response)).
 
@@ -15,10 +15,12 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import soundfile
+from scipy.signal import fftconvolve
 
 from espnet2_bspmpnet.corpora.whamr.lists import (
     COUNTS,
@@ -38,6 +40,7 @@ from espnet2_bspmpnet.corpora.whamr.sphere import (
     read_speech,
 )
 from espnet2_bspmpnet.corpora.whamr.wsj0 import find_speech
+from espnet2_bspmpnet.data.audio import audio_info, write_audio
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.atomic import write_text
 from espnet2_bspmpnet.files.download import check_space
@@ -54,20 +57,21 @@ SIGNALS = (
 _VERSION = 1  # raise it whenever a sample of the corpus changes
 _SAMPLE = 200  # files that the needed space is estimated from
 _BYTES = 4  # a sample, in float32
-_MEND = "free some space, or generate on another disk"
 
 
-@dataclass(frozen=True)
-class _Job:
+class _Job(NamedTuple):
     mixture: Mixture
     speech: Path
     other: Path
     noise: Path
-    targets: Mapping[str, Path]
+    folder: Path  # of the mode
     mode: str
 
+    def target(self, signal: str) -> Path:
+        return self.folder / self.mixture.split / signal / self.mixture.name
+
     def is_done(self) -> bool:
-        return all(path.is_file() for path in self.targets.values())
+        return all(self.target(signal).is_file() for signal in SIGNALS)
 
 
 def generate(
@@ -113,34 +117,21 @@ def generate(
     check_decodable(next(iter(speech.values())))
     if wham_noise is None:
         wham_noise = fetch_noise(download_dir, url)
-    mixtures = []
-    for split, count in counts.items():
-        listed = read_mixtures(lists, wham_noise, split, mode)
-        if len(listed) != count:
-            raise UserError(
-                f"{lists}: lists {len(listed)} utterances for {split} in place of "
-                f"{count}; take the published lists, or say how many there should be "
-                "(--num_train, --num_valid, --num_test)"
-            )
-        mixtures += listed
+    mixtures = _read_lists(lists, wham_noise, counts, mode)
     noises = _find_noises(Path(wham_noise), mixtures)
     folder = Path(whamr_dir).absolute() / "wav16k" / mode
     _claim(folder, mixtures)
     jobs = [
         _Job(
-            mixture,
-            speech[mixture.speech],
-            speech[mixture.other],
-            noise,
-            {s: folder / mixture.split / s / mixture.name for s in SIGNALS},
-            mode,
+            mixture, speech[mixture.speech], speech[mixture.other], noise, folder, mode
         )
         for mixture, noise in zip(mixtures, noises, strict=True)
     ]
     missing = [job for job in jobs if not job.is_done()]
     logging.info("%s: %d of %d utterances to generate", folder, len(missing), len(jobs))
     if missing:
-        check_space(folder, _estimate(missing), "generating WHAMR!", _MEND)
+        fix = "free some space, or generate on another disk"
+        check_space(folder, _estimate(missing), "generating WHAMR!", fix)
         parallel_map(_generate, missing, nj, "WHAMR!")
 
 
@@ -166,8 +157,6 @@ def mix(
     Raises:
         ValueError: the noise is too short.
     """
-    from scipy.signal import fftconvolve
-
     both = min(len(speech), other_length)
     if len(noise) < mixture.start + both:
         raise ValueError(
@@ -205,6 +194,22 @@ def _placed(wave, start, length):
     return np.pad(wave, (start, length - start - len(wave)))
 
 
+def _read_lists(
+    lists: Path, wham_noise: str | Path, counts: Mapping[str, int], mode: str
+) -> list[Mixture]:
+    mixtures = []
+    for split, count in counts.items():
+        listed = read_mixtures(lists, wham_noise, split, mode)
+        if len(listed) != count:
+            raise UserError(
+                f"{lists}: lists {len(listed)} utterances for {split} in place of "
+                f"{count}; take the published lists, or say how many there should be "
+                "(--num_train, --num_valid, --num_test)"
+            )
+        mixtures += listed
+    return mixtures
+
+
 def _find_noises(wham_noise: Path, mixtures: list[Mixture]) -> list[Path]:
     there: dict[str, set[str]] = {}
     for split in {mixture.split for mixture in mixtures}:
@@ -225,7 +230,7 @@ def _find_noises(wham_noise: Path, mixtures: list[Mixture]) -> list[Path]:
 
 
 def _claim(folder: Path, mixtures: list[Mixture]) -> None:
-    """Note by which lists a folder is made, and refuse one that was made by others."""
+    """Note by which lists a folder is made; refuse audio that other lists have made."""
     lists = hashlib.sha256("\n".join(map(repr, mixtures)).encode()).hexdigest()
     made_with = json.dumps({"version": _VERSION, "lists": lists}) + "\n"
     marker = folder / ".made_with.json"
@@ -251,8 +256,6 @@ def _estimate(jobs: list[_Job]) -> int:
 
 
 def _generate(job: _Job) -> None:
-    from espnet2_bspmpnet.data.audio import write_audio
-
     speech = read_speech(job.speech, SAMPLE_RATE)
     noise = _first_channel(job.noise)
     try:
@@ -260,20 +263,16 @@ def _generate(job: _Job) -> None:
     except ValueError as error:
         raise UserError(f"{job.noise}: {error}; unpack wham_noise.zip again") from error
     for name, wave in signals.items():
-        write_audio(job.targets[name], wave, SAMPLE_RATE, "FLOAT")
+        write_audio(job.target(name), wave, SAMPLE_RATE, "FLOAT")
 
 
 def _first_channel(path: Path) -> np.ndarray:
     """Read the left microphone's noise, float64 [L]."""
-    import soundfile
-
-    from espnet2_bspmpnet.data.audio import audio_info
-
-    info = audio_info(path)
-    if info.rate != SAMPLE_RATE:
+    rate = audio_info(path).rate
+    if rate != SAMPLE_RATE:
         raise UserError(
-            f"{path}: has {info.rate} Hz in place of {SAMPLE_RATE}; take wham_noise.zip,"
-            " not the noise's 48 kHz version"
+            f"{path}: has {rate} Hz in place of {SAMPLE_RATE}; take wham_noise.zip, not"
+            " the noise's 48 kHz version"
         )
     wave, _ = soundfile.read(path, always_2d=True)
     if not np.isfinite(wave).all():

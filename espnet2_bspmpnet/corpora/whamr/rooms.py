@@ -8,7 +8,7 @@ every reflection,
 
 so that a room's sound dies away earlier than its T60 says, and reflections change their
 sign where T60 is very short. Today's releases need energies, cannot change signs and
-filter out the lowest 10 Hz; what is done about it here agrees with 0.2 to -64 dB (the
+filter out the lowest 10 Hz. The responses here agree with those of 0.2 to -64 dB (the
 windows of the fractional delays differ), but for a factor 4 pi that levels undo.
 """
 
@@ -27,23 +27,16 @@ _SOUND = 343.0  # m/s
 
 @dataclass(frozen=True)
 class Room:
-    """A shoebox with one source and one microphone.
+    """A shoebox with one source and one microphone."""
 
-    Args:
-        size: length, width and height in m.
-        microphone: its position in m.
-        source: its position in m.
-        t60: nominal reverberation time in s, see above.
-    """
-
-    size: tuple[float, float, float]
-    microphone: tuple[float, float, float]
-    source: tuple[float, float, float]
-    t60: float
+    size: tuple[float, float, float]  # m
+    microphone: tuple[float, float, float]  # its position, m
+    source: tuple[float, float, float]  # its position, m
+    t60: float  # nominal reverberation time, s; see above
 
     @property
     def reflection(self) -> float:
-        """What a wall leaves of the amplitude; negative where it turns its sign."""
+        """The share of the amplitude that a wall reflects; negative: the sign turns."""
         x, y, z = self.size
         surface = 2 * (x * y + y * z + z * x)  # m^2
         return 1 - 24 * log(10) * x * y * z / (_SOUND * surface * self.t60)
@@ -81,9 +74,6 @@ def require_pyroomacoustics() -> None:
 
 def impulse_responses(room: Room) -> tuple[np.ndarray, np.ndarray]:
     """Compute from source to microphone: the direct sound alone, and all of it.
-
-    Args:
-        room: what is computed.
 
     Returns:
         Anechoic [L'] and reverberant [L], both at 16 kHz, with the same delay.

@@ -14,18 +14,10 @@ _URL = "https://my-bucket-a8b4b49c25c811ee9a7e8bba05fa24c7.s3.amazonaws.com"
 
 
 def fetch_lists(download_dir: str | Path, url: str | None = None) -> Path:
-    """Download WHAMR!'s scripts (5 MB) unless they are there.
-
-    Args:
-        download_dir: gets whamr_scripts/.
-        url: address of a folder that has whamr_scripts.tar.gz; None takes the
-            authors' own.
+    """Download WHAMR!'s scripts (5 MB) unless they are there; see `fetch_noise`.
 
     Returns:
         The folder of the lists.
-
-    Raises:
-        UserError: the download failed, or the archive is damaged.
     """
     return _fetch("whamr_scripts", ".tar.gz", download_dir, url) / "data"
 
@@ -34,9 +26,8 @@ def fetch_noise(download_dir: str | Path, url: str | None = None) -> Path:
     """Download the WHAM! noise (18 GB, unpacked 35 GB) unless it is there.
 
     Args:
-        download_dir: gets wham_noise/.
-        url: address of a folder that has wham_noise.zip; None takes the authors'
-            own.
+        download_dir: gets the archive and its folder.
+        url: address of a folder that has the archive; None takes the authors' own.
 
     Returns:
         The noise's folder.
@@ -47,7 +38,7 @@ def fetch_noise(download_dir: str | Path, url: str | None = None) -> Path:
     return _fetch("wham_noise", ".zip", download_dir, url)
 
 
-def _fetch(name: str, suffix: str, download_dir, url: str | None) -> Path:
+def _fetch(name: str, suffix: str, download_dir: str | Path, url: str | None) -> Path:
     folder = Path(download_dir) / name
     if not folder.is_dir():  # it is made whole or not at all
         archive = name + suffix

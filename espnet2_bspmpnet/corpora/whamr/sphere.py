@@ -15,11 +15,7 @@ _MAGIC = b"NIST_1A\n"
 
 
 def read_speech(path: str | Path, rate: int) -> np.ndarray:
-    """Read a mono file.
-
-    Args:
-        path: SPHERE, WAV or FLAC.
-        rate: samples per second that it must have.
+    """Read a mono SPHERE, WAV or FLAC file of a sampling rate.
 
     Returns:
         Samples [L] in [-1, 1], float64.
@@ -30,13 +26,11 @@ def read_speech(path: str | Path, rate: int) -> np.ndarray:
     """
     path = Path(path)
     header = _header(path)
-    if header is None:
-        wave, found = read_audio(path)
-    elif _is_compressed(header):
+    if _is_compressed(header):
         wave, found = _decode(path, header)
     else:
         wave, found = read_audio(path)
-        if len(wave) != _number(path, header, "sample_count"):
+        if header and len(wave) != _sample_count(path, header):
             # libsndfile shortens a cut file in silence.
             raise UserError(f"{path}: the file is truncated; copy it again")
     if found != rate:
@@ -47,19 +41,14 @@ def read_speech(path: str | Path, rate: int) -> np.ndarray:
 
 
 def count_samples(path: str | Path) -> int:
-    """Count the samples of a mono file without decoding it.
-
-    Args:
-        path: SPHERE, WAV or FLAC.
+    """Count the samples of a mono file (see `read_speech`) without decoding it.
 
     Raises:
         UserError: missing or damaged file.
     """
     path = Path(path)
     header = _header(path)
-    if header is None:
-        return audio_info(path).frames
-    return _number(path, header, "sample_count")
+    return _sample_count(path, header) if header else audio_info(path).frames
 
 
 def check_decodable(path: str | Path) -> None:
@@ -69,19 +58,18 @@ def check_decodable(path: str | Path) -> None:
         UserError: missing or damaged file, or no program for compressed samples.
     """
     path = Path(path)
-    header = _header(path)
-    if header is not None and _is_compressed(header):
+    if _is_compressed(_header(path)):
         _command(path)
 
 
-def _header(path: Path) -> dict[str, str] | None:
-    """Read the header, if this is a SPHERE file."""
+def _header(path: Path) -> dict[str, str]:
+    """Read the header of a SPHERE file; of another file, nothing."""
     if not path.is_file():
         raise UserError(f"{path}: no such audio file; correct its path")
     with path.open("rb") as file:
         start = file.read(16)
         if not start.startswith(_MAGIC):
-            return None
+            return {}
         size = start[len(_MAGIC) :].split(b"\n")[0].strip()
         text = file.read(int(size)) if size.isdigit() else b""
     if b"end_head" not in text:
@@ -97,10 +85,12 @@ def _is_compressed(header: dict[str, str]) -> bool:
     return "shorten" in header.get("sample_coding", "")
 
 
-def _number(path: Path, header: dict[str, str], name: str) -> int:
-    value = header.get(name, "")
+def _sample_count(path: Path, header: dict[str, str]) -> int:
+    value = header.get("sample_count", "")
     if not value.isdecimal():
-        raise UserError(f"{path}: no {name} in its SPHERE header; copy the file again")
+        raise UserError(
+            f"{path}: no sample_count in its SPHERE header; copy the file again"
+        )
     return int(value)
 
 
@@ -124,7 +114,7 @@ def _decode(path: Path, header: dict[str, str]) -> tuple[np.ndarray, int]:
         wave, rate = soundfile.read(io.BytesIO(done.stdout), dtype="float32")
     except soundfile.LibsndfileError:
         wave, rate = np.zeros(0), 0
-    expected = _number(path, header, "sample_count")
+    expected = _sample_count(path, header)
     if done.returncode != 0 or wave.shape != (expected,):
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise UserError(

@@ -4,13 +4,12 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.errors import UserError, some_of
 
-# The first microphone: .wv1, or .wav where that was converted. The second one, .wv2, has
-# other levels and another sound.
+# The first microphone, which the lists refer to: .wv1, or .wav where that was converted.
+# The second one, .wv2, has other levels and another sound.
 _SUFFIXES = (".wav", ".wv1")
 _DEPTH = 3  # folders between the given one and si_tr_s: csr_1/11-1.1/wsj0
-_SHOWN = 5
 _LAYOUTS = (
     "the folder that holds wsj0/ (or the discs 11-1.1/wsj0/, 11-2.1/wsj0/, ...) of "
     "LDC93S6A, https://catalog.ldc.upenn.edu/LDC93S6A"
@@ -34,9 +33,8 @@ def find_speech(root: str | Path, names: Iterable[str]) -> dict[str, Path]:
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; WSJ0 must name {_LAYOUTS}")
     keys = {name: tuple(Path(name).with_suffix("").parts[-3:]) for name in names}
-    subsets = sorted({key[0] for key in keys.values()})
     files: dict[tuple[str, ...], dict[str, Path]] = {}
-    for subset in subsets:
+    for subset in sorted({key[0] for key in keys.values()}):
         folders = _folders(root, subset)
         if not folders:
             raise UserError(
@@ -45,16 +43,13 @@ def find_speech(root: str | Path, names: Iterable[str]) -> dict[str, Path]:
             )
         for folder in folders:
             _add_files(folder, subset, files)
-    found, missing = {}, []
-    for name, key in keys.items():
-        copies = files.get(key, {})
-        path = next((copies[end] for end in _SUFFIXES if end in copies), None)
-        if path is None:
-            missing.append(key)
-        else:
-            found[name] = path
-    if missing:
-        raise UserError(_complaint(root, missing, files))
+    found = {
+        name: files[key][suffix]
+        for name, key in keys.items()
+        for suffix in reversed(_SUFFIXES)  # the first one is taken where both are there
+        if suffix in files.get(key, ())
+    }
+    _check_complete(root, [keys[name] for name in keys if name not in found], files)
     return found
 
 
@@ -77,17 +72,12 @@ def _add_files(folder: Path, subset: str, files: dict) -> None:
                 files.setdefault(key, {}).setdefault(suffix, Path(entry.path))
 
 
-def _complaint(root: Path, missing: list[tuple[str, ...]], files: dict) -> str:
-    shown = ", ".join("/".join(key) for key in missing[:_SHOWN])
-    more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+def _check_complete(root: Path, missing: list[tuple[str, ...]], files: dict) -> None:
+    if not missing:
+        return
     second = sum(key in files for key in missing)
-    hint = (
-        f"; of {second} there is the second microphone's .wv2 only, which the lists do "
-        "not mean"
-        if second
-        else ""
-    )
-    return (
+    hint = f"; of {second} there is the second microphone's .wv2 only" if second else ""
+    raise UserError(
         f"{root}: {len(missing)} recordings are missing, as .wav and as .wv1: "
-        f"{shown}{more}{hint}; copy all discs of LDC93S6A"
+        f"{some_of(map('/'.join, missing))}{hint}; copy all discs of LDC93S6A"
     )
