@@ -106,8 +106,9 @@ setup(
     package_data={
         "espnet2_bspmpnet": [
             "plugin/_site/*.py",
-            "report/page.html",
+            "report/*.html",
             "jobs/slurm_job.sh",
+            "sharing/model_card.md.jinja",
         ]
     },
     install_requires=REQUIREMENTS,

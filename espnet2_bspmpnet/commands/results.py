@@ -51,7 +51,7 @@ def score(options: argparse.Namespace) -> None:
 
 def check_recogniser(options: argparse.Namespace) -> None:
     """Fetch a recogniser, and make sure that it is for this rate (stage 9)."""
-    from espnet2_bspmpnet.measures import recognition
+    from espnet2_bspmpnet.scoring import word_errors
     from espnet2_bspmpnet.sharing import hub
 
     config = Path(options.model, "config.yaml")
@@ -59,41 +59,38 @@ def check_recogniser(options: argparse.Namespace) -> None:
         config = hub.fetch(options.model).get("asr_train_config")
     if config is None:
         raise UserError(f"{options.model}: is no recogniser; name another model")
-    recognition.check_recogniser(config, options.fs)
+    word_errors.check_recogniser(config, options.fs)
 
 
 def score_text(options: argparse.Namespace) -> None:
     """Word and character error rates of recognised speech (stage 10)."""
-    from espnet2_bspmpnet.measures import recognition
+    from espnet2_bspmpnet.scoring import word_errors
 
-    print(recognition.score_text(**arguments(options)))
+    print(word_errors.score_text(**arguments(options)))
 
 
 def results(options: argparse.Namespace) -> None:
-    """Write RESULTS.md from folders of scores and print its tables."""
-    from espnet2_bspmpnet.measures import recognition
-    from espnet2_bspmpnet.scoring import results
+    """Write RESULTS.md from folders of scores; print a short table and its path."""
+    from espnet2_bspmpnet.scoring import score_tables, word_errors
+    from espnet2_bspmpnet.scoring.results import write_results
+    from espnet2_bspmpnet.scoring.scores import find_scores
 
     rows, error_rates = [], []
     for name, folder in options.rows:
-        rows += results.find_scores(folder, name)
-        error_rates += recognition.find_error_rates(folder, name)
+        rows += find_scores(folder, name)
+        error_rates += word_errors.find_error_rates(folder, name)
+    sections = score_tables.sections_of(rows) + word_errors.error_sections(error_rates)
     expdir = options.expdir or Path(options.output).resolve().parent
-    tables = results.write_results(
-        options.output,
-        Path(expdir).name,
-        results.trained_with(expdir),
-        rows,
-        recognition.tables(error_rates),
-    )
-    print(tables, end="")
+    write_results(options.output, expdir, sections)
+    print(score_tables.overview(rows).plain())
+    print(f"All measures, intervals and differences: {options.output}")
 
 
 def report(options: argparse.Namespace) -> None:
     """Write one HTML page that shows an experiment: EXP_DIR/report/index.html."""
-    from espnet2_bspmpnet.report import page
+    from espnet2_bspmpnet.report import experiment
 
-    print(page.write_report(**arguments(options)))
+    print(experiment.write_report(**arguments(options)))
 
 
 def add_commands(add: Callable) -> None:

@@ -1,4 +1,4 @@
-"""Figures of an experiment; each has one panel, so that a page can wrap them."""
+"""Figures, drawn from arrays; each has one panel, so that a page can wrap them."""
 
 import functools
 import io
@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from espnet2_bspmpnet.measures.intervals import mean_intervals
-from espnet2_bspmpnet.report.experiment import Curve, LayerWeights
 
 Drawn = TypeVar("Drawn", Figure, bytes)
 INK, FAINT = "#222222", "#6b6b6b"
@@ -71,8 +70,20 @@ def _axes(
     return axes
 
 
+def _note(
+    axes: Axes, text: str, place: tuple, offset: tuple[int, int], **options
+) -> None:
+    """Write a small note so many points beside a place."""
+    faint = {"fontsize": 8.5, "color": FAINT, "ha": "center"}
+    axes.annotate(text, place, offset, textcoords="offset points", **faint, **options)
+
+
 def _shown(metric: str) -> str:
     return metric.replace("_", "-")
+
+
+def _whole_numbers(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 @_styled
@@ -103,13 +114,10 @@ def before_and_after(
         systems: name -> values [N].
         title: of the figure.
     """
-    name = _shown(metric)
-    axes = _axes(
-        title,
-        f"{name} of noisy speech",
-        f"{name} of enhanced speech",
-        height=1.08 * WIDTH,
+    before, after = (
+        f"{_shown(metric)} of {one} speech" for one in ("noisy", "enhanced")
     )
+    axes = _axes(title, before, after, height=1.08 * WIDTH)
     for place, (system, values) in enumerate(systems.items()):
         known = np.isfinite(noisy) & np.isfinite(values)
         better = np.sum(values[known] > noisy[known])
@@ -125,28 +133,21 @@ def before_and_after(
             linewidths=0 if place == 0 else 1.2,
             label=f"{system}: {better} of {known.sum()} better",
         )
-    every = np.concatenate([noisy, *systems.values()])
-    lowest, highest = np.nanmin(every), np.nanmax(every)
+    _add_diagonal(axes, np.concatenate([noisy, *systems.values()]))
+    axes.locator_params(nbins=6)
+    axes.figure.legend(loc="outside lower left", markerscale=1.3)
+    return axes.figure
+
+
+def _add_diagonal(axes: Axes, values: np.ndarray) -> None:
+    lowest, highest = np.nanmin(values), np.nanmax(values)
     margin = 0.06 * (highest - lowest) or 0.1
     ends = (lowest - margin, highest + margin)
     axes.plot(ends, ends, color=FAINT, linewidth=1.0, zorder=1)
     axes.set(xlim=ends, ylim=ends, box_aspect=1)
-    axes.locator_params(nbins=6)
     middle = ends[0] + 0.80 * (ends[1] - ends[0])
-    axes.annotate(
-        "no change",
-        (middle, middle),
-        (0, -4),
-        textcoords="offset points",
-        rotation=45,
-        ha="center",
-        va="top",
-        rotation_mode="anchor",
-        fontsize=8.5,
-        color=FAINT,
-    )
-    axes.figure.legend(loc="outside lower left", markerscale=1.3)
-    return axes.figure
+    turned = {"rotation": 45, "rotation_mode": "anchor", "va": "top"}
+    _note(axes, "no change", (middle, middle), (0, -4), **turned)
 
 
 @_styled
@@ -219,64 +220,56 @@ def group_means(
 
 
 @_styled
-def layer_weights(weights: LayerWeights) -> Figure:
+def layer_weights(weights: Mapping[str, Mapping[int, float]]) -> Figure:
     """Draw how much each SSL layer counts for magnitude and phase (Fig. 4b).
 
     Args:
-        weights: of the trained model.
+        weights: path -> number of each layer -> its weight.
     """
     axes = _axes("Weights of SSL layers", "layer of the SSL model", "weight")
-    uniform = 1.0 / len(weights.layers)
     ends = []
-    for place, (path, values) in enumerate(weights.paths.items()):
-        colour = _colour(place)
-        axes.plot(weights.layers, values, color=colour, marker=_marker(place), ms=5)
-        ends.append((values[-1], path, colour))
+    for place, (path, own) in enumerate(weights.items()):
+        layers, values = list(own), list(own.values())
+        axes.plot(layers, values, color=_colour(place), marker=_marker(place), ms=5)
+        ends.append((values[-1], path, _colour(place)))
+    uniform = 1.0 / len(layers)
     axes.axhline(uniform, color=FAINT, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
     ends.append((uniform, "uniform", FAINT))
-    highest = max(float(values.max()) for values in weights.paths.values())
+    highest = max(max(own.values()) for own in weights.values())
     axes.set_ylim(0.0, 1.15 * highest)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if len(weights.layers) <= 12:
-        axes.set_xticks(weights.layers)
+    _whole_numbers(axes)
+    if len(layers) <= 12:
+        axes.set_xticks(layers)
     _label_ends(axes, ends)
     return axes.figure
 
 
 @_styled
 def training_curves(
-    title: str, curves: Mapping[str, Curve], chosen: int | None = None
+    title: str, curves: Mapping[str, Mapping[int, float]], chosen: int | None = None
 ) -> Figure:
     """Draw a reported value by epoch.
 
     Args:
         title: what the value is.
-        curves: "train" and "valid", as far as they are there -> curve.
+        curves: "train" and "valid", as far as they are there -> epoch -> value.
         chosen: epoch of the model that is used, to be marked.
     """
     axes = _axes(title, "epoch", "", height=0.8 * HEIGHT)
     colours = {"train": _colour(0), "valid": _colour(1)}
     ends = []
     for phase, curve in curves.items():
-        epochs, values = zip(*curve)
+        epochs, values = list(curve), list(curve.values())
         colour = colours.get(phase, FAINT)
         marker = "o" if len(epochs) <= 30 else None
         axes.plot(epochs, values, color=colour, marker=marker, ms=3.5)
         ends.append((values[-1], phase, colour))
     if chosen is not None:
         axes.axvline(chosen, color=FAINT, linewidth=1.0, linestyle=(0, (1, 2)))
-        axes.annotate(
-            "model used",
-            (chosen, 1.0),
-            (0, 2),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8.5,
-            color=FAINT,
-        )
+        top = {"xycoords": ("data", "axes fraction")}
+        _note(axes, "model used", (chosen, 1.0), (0, 2), **top)
         axes.set_title(title, pad=18)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    _whole_numbers(axes)
     _label_ends(axes, ends)
     return axes.figure
 

@@ -1,21 +1,21 @@
-"""Scores of files: folders of recordings in, tables and summaries out.
+"""Folders of recordings in, scores and tables out.
 
 The reference is the clean speech (``clean``), as every system of the field reports, or
 PCS of the clean speech (``pcs``), at its own level and loudness: the paper's figures are
-such, apart from its noisy row, which is that of the clean speech.
+such, apart from its noisy row, which is compared with the clean speech.
 
 ``score`` writes to DIR[/reference_clean or _pcs][/NAME], where the former is there if both
 references are asked for and NAME if the system has one:
 
     utterances.tsv  one row an utterance: its metrics, reasons for empty cells, notes
-    summary.json    means and their intervals, see files.Summary
+    summary.json    means and their intervals, see scores.Summary
 
 and to DIR itself RESULTS.md, the tables, and scores.jsonl, see journal.py.
 """
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +33,19 @@ from espnet2_bspmpnet.measures.metrics import (
 )
 from espnet2_bspmpnet.measures.pcs_boost import boost
 from espnet2_bspmpnet.sample_rate import SAMPLE_RATE
-from espnet2_bspmpnet.scoring import BOTH, OLD_REFERENCES, REFERENCES, results
-from espnet2_bspmpnet.scoring.files import (
+from espnet2_bspmpnet.scoring import BOTH, FOLDERS, OLD_REFERENCES, REFERENCES
+from espnet2_bspmpnet.scoring.journal import Comparison, Journal, Outcome
+from espnet2_bspmpnet.scoring.pairs import (
+    AudioFile,
+    FilePair,
+    hash_of_references,
+    inspect_files,
+    notes_on,
+    pair_up,
+)
+from espnet2_bspmpnet.scoring.score_tables import sections_of
+from espnet2_bspmpnet.scoring.scores import (
     DECIMALS,
-    FOLDERS,
     NOISY,
     Row,
     Scores,
@@ -44,42 +53,46 @@ from espnet2_bspmpnet.scoring.files import (
     differences,
     statistics,
 )
-from espnet2_bspmpnet.scoring.journal import Comparison, Journal, Outcome
-from espnet2_bspmpnet.scoring.pairs import (
-    File,
-    Pair,
-    hash_of_references,
-    inspect_files,
-    notes_on,
-    pair_up,
-)
+from espnet2_bspmpnet.scoring.tables import markdown
 
 UNNAMED = "enhanced"  # a lone system, whose scores lie in the output folder itself
 RTF = "RTF"
 # What is compared: the recordings as they are, the reference with PCS, both with PCS,
 # or nothing, as the measure looks at the estimate alone.
-KINDS = CLEAN, PCS, PCS_BOTH, ALONE = "clean", "pcs", "pcs both", "alone"
+KINDS = CLEAN, PCS, PCS_BOTH, ALONE = *REFERENCES, "pcs both", "alone"
 
 
 @dataclass(frozen=True)
 class _Task:
-    pair: Pair
+    pair: FilePair
     wanted: dict[str, tuple[str, ...]]  # kind -> metrics
 
 
 @dataclass(frozen=True)
 class _System:
+    """What is scored together.
+
+    Args:
+        name: as in tables.
+        path: folder or list of its speech.
+        named: whether its scores have a folder of this name.
+        natural: whether PCS is applied to it before it is compared with PCS.
+        pairs: utterance -> pair.
+        reference: what it is compared with.
+    """
+
     name: str
     path: Path
     named: bool = True
     natural: bool = False
+    pairs: Mapping[str, FilePair] = field(default_factory=dict)
+    reference: str = CLEAN
 
-    def kind(self, metric: str, reference: str) -> str:
-        if reference == "pcs" and self.natural:
-            return PCS_BOTH
-        if metric in REFERENCE_FREE:
-            return ALONE
-        return PCS if reference == "pcs" else CLEAN
+    def comparison(self, pair: FilePair, metric: str) -> Comparison:
+        kind = ALONE if metric in REFERENCE_FREE else self.reference
+        if self.reference == PCS and self.natural:
+            kind = PCS_BOTH
+        return pair.comparison(kind)
 
     def times(self) -> dict[str, float]:
         """Read how long each utterance took; empty where nobody wrote it down."""
@@ -104,15 +117,13 @@ def score(
     output: str | Path,
     *,
     noisy: str | Path | None = None,
-    reference: str = "clean",
+    reference: str = CLEAN,
     metrics: Sequence[str] | None = None,
     natural: Collection[str] = (),
     nj: int = 1,
     part: tuple[int, int] | None = None,
 ) -> list[Scores]:
-    """Score recordings against references, and write tables.
-
-    What an earlier run has measured of the same recordings is not measured again.
+    """Score recordings against references; keep what an earlier run has measured.
 
     Args:
         ref: clean speech: a folder of audio files, or a list of them such as wav.scp.
@@ -139,50 +150,20 @@ def score(
     references = _references(reference)
     systems = _systems(inf, noisy, natural)
     metrics = _metrics(metrics, systems)
-    paths = {"": Path(ref)} | {one.name: one.path for one in systems}
-    files = inspect_files(paths, nj, part)
-    pairs = {one.name: pair_up(files[""], files[one.name]) for one in systems}
-    for name, ours in pairs.items():
-        for note in notes_on(ours):
-            logging.warning("%s: %s", name, note)
-    # The noisy speech is always compared with clean speech, as in the paper.
-    runs = [
-        (system, "clean" if system.name == NOISY else reference)
-        for reference in references
-        for system in systems
-    ]
-    runs = list(dict.fromkeys(runs))
-    output = Path(output)
-    journal = Journal(output, part)
-    tasks = _tasks(runs, pairs, metrics, journal)
-    count = len({pair for ours in pairs.values() for pair in ours.values()})
-    # Not where nothing is left to do, as in the call that follows the jobs of parts.
-    if len(tasks) < count and (tasks or part is not None):
-        kept = f"{count - len(tasks)} of {count}"
-        logging.info("%s pairs are kept as an earlier run measured them", kept)
-    parallel_map(_measure, tasks, nj, f"scoring into {output}", journal.add)
+    systems = _paired(Path(ref), systems, nj, part)
+    # Noisy speech is always compared with clean speech, as in the paper.
+    runs = [one for one in systems if one.name == NOISY]
+    for name in references:
+        judged = (one for one in systems if one.name != NOISY)
+        runs += [replace(one, reference=name) for one in judged]
+    journal = Journal(Path(output), part)
+    _measure_missing(runs, metrics, journal, nj)
     if part is not None:
         return []
     journal.save()
-    _rename_old_folders(output)
-    found = _with_differences(
-        [
-            _scores(system, reference, pairs[system.name], metrics, journal)
-            for system, reference in runs
-        ]
-    )
-    for (system, reference), scores in zip(runs, found, strict=True):
-        folder = output / FOLDERS[reference] if len(references) > 1 else output
-        scores.write(folder / system.name if system.named else folder)
-    rows = [(scores.summary.system, scores) for scores in found]
-    write_text(output / "RESULTS.md", f"# RESULTS\n\n{results.tables(rows)}")
+    found = _with_differences([_scores(run, metrics, journal) for run in runs])
+    _write(Path(output), runs, found, len(references) > 1)
     return found
-
-
-def _rename_old_folders(output: Path) -> None:
-    for old, reference in OLD_REFERENCES.items():
-        if (output / old).is_dir() and not (output / FOLDERS[reference]).exists():
-            (output / old).rename(output / FOLDERS[reference])
 
 
 def _references(asked: str) -> tuple[str, ...]:
@@ -236,24 +217,40 @@ def _metrics(asked: Sequence[str] | None, systems: Sequence[_System]) -> list[st
     return metrics
 
 
-def _tasks(
-    runs: Iterable[tuple[_System, str]],
-    pairs: Mapping[str, Mapping[str, Pair]],
-    metrics: Sequence[str],
-    journal: Journal,
-) -> list[_Task]:
-    """List what is still to be measured: one task a pair, in the order of the runs."""
-    wanted: dict[Pair, dict[str, dict[str, None]]] = {}
-    for system, reference in runs:
-        for pair in pairs[system.name].values():
+def _paired(
+    ref: Path, systems: Sequence[_System], nj: int, part: tuple[int, int] | None
+) -> list[_System]:
+    paths = {"": ref} | {one.name: one.path for one in systems}
+    files = inspect_files(paths, nj, part)
+    paired = [replace(o, pairs=pair_up(files[""], files[o.name])) for o in systems]
+    for one in paired:
+        for note in notes_on(one.pairs):
+            logging.warning("%s: %s", one.name, note)
+    return paired
+
+
+def _measure_missing(
+    runs: Sequence[_System], metrics: Sequence[str], journal: Journal, nj: int
+) -> None:
+    """Measure what the journal does not know: one task a pair, in the order of runs."""
+    wanted: dict[FilePair, dict[str, dict[str, None]]] = {}
+    for run in runs:
+        for pair in run.pairs.values():
             for metric in metrics:
-                kind = system.kind(metric, reference)
-                if metric != RTF and metric not in journal[pair.comparison(kind)]:
-                    wanted.setdefault(pair, {}).setdefault(kind, {})[metric] = None
-    return [
+                comparison = run.comparison(pair, metric)
+                if metric != RTF and metric not in journal[comparison]:
+                    kinds = wanted.setdefault(pair, {})
+                    kinds.setdefault(comparison.kind, {})[metric] = None
+    tasks = [
         _Task(pair, {kind: tuple(names) for kind, names in kinds.items()})
         for pair, kinds in wanted.items()
     ]
+    count = len({pair for run in runs for pair in run.pairs.values()})
+    # Not where nothing is left to do, as in the call that follows the jobs of parts.
+    if len(tasks) < count and (tasks or journal.path != journal.whole):
+        kept = f"{count - len(tasks)} of {count}"
+        logging.info("%s pairs are kept as an earlier run measured them", kept)
+    parallel_map(_measure, tasks, nj, f"scoring into {journal.folder}", journal.add)
 
 
 def _measure(task: _Task) -> dict[Comparison, Outcome]:
@@ -285,73 +282,75 @@ def _as_compared(
     return boost(reference, rate), estimate, rate
 
 
-def _scores(
-    system: _System,
-    reference: str,
-    pairs: Mapping[str, Pair],
-    metrics: Sequence[str],
-    journal: Journal,
-) -> Scores:
-    times = system.times()
+def _scores(run: _System, metrics: Sequence[str], journal: Journal) -> Scores:
+    times = run.times()
     metrics = [name for name in metrics if name != RTF or times]
     rows = []
-    for utterance, pair in pairs.items():
+    for utterance, pair in run.pairs.items():
         values, reasons = {}, {}
         for metric in metrics:
+            outcome = journal[run.comparison(pair, metric)]
             if metric == RTF:
                 outcome = _real_time_factor(times.get(utterance), pair.estimate)
-            else:
-                outcome = journal[pair.comparison(system.kind(metric, reference))]
             if metric in outcome.values:
                 values[metric] = outcome.values[metric]
             else:
                 reasons[metric] = outcome.reasons[metric]
         rows.append(Row(utterance, values, reasons, pair.note))
-    notes = notes_on(pairs)
-    if reference == "pcs":
-        notes += _notes_on_pcs(system, pairs)
     summary = Summary(
-        reference=reference,
-        system=system.name,
-        references_hash=hash_of_references(pairs),
+        reference=run.reference,
+        system=run.name,
+        references_hash=hash_of_references(run.pairs),
         utterances=len(rows),
-        notes=notes,
+        notes=notes_on(run.pairs) + _notes_on_pcs(run),
         metrics=statistics(rows, metrics),
     )
     return Scores(rows, summary)
 
 
-def _real_time_factor(seconds: float | None, estimate: File) -> Outcome:
+def _real_time_factor(seconds: float | None, estimate: AudioFile) -> Outcome:
     if seconds is None:
         return Outcome(reasons={RTF: f"not in {TIMES}"})
     return Outcome({RTF: round(seconds * estimate.rate / estimate.frames, DECIMALS)})
 
 
-def _notes_on_pcs(system: _System, pairs: Mapping[str, Pair]) -> list[str]:
+def _notes_on_pcs(run: _System) -> list[str]:
     notes = []
-    if any(pair.reference.rate > SAMPLE_RATE for pair in pairs.values()):
+    if run.reference != PCS:
+        return notes
+    if any(pair.reference.rate > SAMPLE_RATE for pair in run.pairs.values()):
         notes.append(f"compared at {SAMPLE_RATE} Hz, the highest rate PCS is made for")
-    if system.natural:
+    if run.natural:
         notes.append("PCS was applied to it first, as its spectral balance is natural")
     return notes
 
 
 def _with_differences(found: Sequence[Scores]) -> list[Scores]:
     """Add to each system's summary how it differs from the noisy and the first one."""
+    noisy = [scores for scores in found if scores.summary.system == NOISY]
+    systems = [scores for scores in found if scores.summary.system != NOISY]
+    first = {scores.summary.reference: scores for scores in reversed(systems)}
     complete = []
-    for scores in found:
-        reference = scores.summary.reference
-        noisy = [other for other in found if other.summary.system == NOISY]
-        first = [
-            other
-            for other in found
-            if other.summary.system != NOISY and other.summary.reference == reference
-        ][:1]
+    for scores in systems:
         others = {
             other.summary.system: differences(scores, other)
-            for other in noisy + first
-            if other is not scores and scores.summary.system != NOISY
+            for other in (*noisy, first[scores.summary.reference])
+            if other is not scores
         }
         summary = replace(scores.summary, differences=others)
         complete.append(replace(scores, summary=summary))
-    return complete
+    return noisy + complete
+
+
+def _write(
+    output: Path, runs: Sequence[_System], found: Sequence[Scores], several: bool
+) -> None:
+    """Write each run's scores to its folder, and the tables."""
+    for old, reference in OLD_REFERENCES.items():
+        if (output / old).is_dir() and not (output / FOLDERS[reference]).exists():
+            (output / old).rename(output / FOLDERS[reference])
+    for run, scores in zip(runs, found, strict=True):
+        folder = output / FOLDERS[run.reference] if several else output
+        scores.write(folder / run.name if run.named else folder)
+    tables = markdown(sections_of([(one.summary.system, one) for one in found]))
+    write_text(output / "RESULTS.md", f"# RESULTS\n\n{tables}")

@@ -1,14 +1,14 @@
-"""What has been measured already, so that scoring goes on where it stopped.
+"""What has been measured already, so that scoring resumes where it stopped.
 
-``scores.jsonl`` has one JSON object a line, for one pair of recordings (told by a hash
+``scores.jsonl`` has one JSON object a line, for one pair of recordings (known by a hash
 of each file's content, not by its name) compared in one way:
 
     {"measures": …, "reference": …, "estimate": …, "comparison": "clean",
      "values": {"PESQ": 2.5}, "reasons": {"STOI": "less than 0.4 s of speech"}}
 
-Lines are appended while scoring runs; a line that was torn off by a kill is ignored.
-Jobs that score a part each append to scores.K-N.jsonl instead, and know what the others'
-files say; the run that finishes takes them all in.
+Lines are appended while scoring runs; a line that a killed run left incomplete is ignored.
+Jobs that score a part each append to scores.K-N.jsonl instead, and read the others' files;
+the run that finishes merges them all.
 """
 
 import json
@@ -23,7 +23,7 @@ from espnet2_bspmpnet.measures import VERSION
 from espnet2_bspmpnet.scoring.pairs import Comparison
 
 # What a value depends on besides the two recordings and VERSION of measures/: when one of
-# these changes, all is measured again.
+# these packages changes, all is measured again.
 PACKAGES = (
     "librosa",
     "numba",
@@ -39,23 +39,13 @@ PACKAGES = (
 
 @dataclass
 class Outcome:
-    """What was measured.
+    """What was measured."""
 
-    Args:
-        values: metric -> value.
-        reasons: metric -> why it has no value.
-    """
-
-    values: dict[str, float] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)  # metric -> value
+    reasons: dict[str, str] = field(default_factory=dict)  # metric -> why there is none
 
     def __contains__(self, metric: str) -> bool:
         return metric in self.values or metric in self.reasons
-
-    def update(self, other: "Outcome") -> None:
-        """Take in what ``other`` has measured."""
-        self.values |= other.values
-        self.reasons |= other.reasons
 
 
 class Journal:
@@ -67,6 +57,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path, part: tuple[int, int] | None = None):
+        self.folder = folder
         self.whole = folder / "scores.jsonl"
         self.path = self.whole
         if part is not None:
@@ -77,7 +68,7 @@ class Journal:
                 self._read(path)
 
     def _parts(self) -> list[Path]:
-        return sorted(self.whole.parent.glob("scores.*-*.jsonl"))
+        return sorted(self.folder.glob("scores.*-*.jsonl"))
 
     def _read(self, path: Path) -> None:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -97,30 +88,29 @@ class Journal:
             outcome = Outcome(dict(record["values"]), dict(record["reasons"]))
         except (ValueError, KeyError, TypeError):
             return
-        self._take(comparison, outcome)
+        self._merge(comparison, outcome)
 
-    def _take(self, comparison: Comparison, outcome: Outcome) -> None:
-        self.outcomes.setdefault(comparison, Outcome()).update(outcome)
+    def _merge(self, comparison: Comparison, outcome: Outcome) -> None:
+        known = self.outcomes.setdefault(comparison, Outcome())
+        known.values |= outcome.values
+        known.reasons |= outcome.reasons
 
     def __getitem__(self, comparison: Comparison) -> Outcome:
         """Everything known about a comparison; may be empty."""
         return self.outcomes.get(comparison, Outcome())
 
     def add(self, outcomes: Mapping[Comparison, Outcome]) -> None:
-        """Append outcomes to the file.
-
-        Args:
-            outcomes: what was measured of each comparison.
+        """Append what was measured of some comparisons to the file.
 
         Raises:
             MachineError: the disk is full or the place cannot be written to.
         """
         for comparison, outcome in outcomes.items():
-            self._take(comparison, outcome)
+            self._merge(comparison, outcome)
         append_text(self.path, "".join(_line(*pair) for pair in outcomes.items()))
 
     def save(self) -> None:
-        """Write scores.jsonl anew: sorted, without what other versions have measured."""
+        """Rewrite scores.jsonl: sorted, without what other versions have measured."""
         lines = [_line(*pair) for pair in self.outcomes.items()]
         write_text(self.whole, "".join(sorted(lines)))
         for path in self._parts():
@@ -142,11 +132,12 @@ def _line(comparison: Comparison, outcome: Outcome) -> str:
 @cache
 def measures_version() -> str:
     """Give the version of the measures and of the packages that they call."""
-    packages = ",".join(f"{name} {_version(name)}" for name in PACKAGES)
+    packages = ",".join(f"{name} {installed_version(name)}" for name in PACKAGES)
     return f"{VERSION};{packages}"
 
 
-def _version(package: str) -> str:
+def installed_version(package: str) -> str:
+    """Give the version of a package, or "none"."""
     try:
         return version(package)
     except PackageNotFoundError:

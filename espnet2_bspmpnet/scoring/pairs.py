@@ -1,4 +1,4 @@
-"""Recordings and their references: looked at and put together before scoring."""
+"""Recordings and their references: checked and put together before scoring."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,55 +8,37 @@ from pathlib import Path
 from typing import NamedTuple
 
 from espnet2_bspmpnet.data.audio import audio_info, list_audio
-from espnet2_bspmpnet.data.datadir import SHOWN_IDS, check_same_ids, read_scp
-from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.data.datadir import check_same_ids, read_scp
+from espnet2_bspmpnet.errors import listing
 from espnet2_bspmpnet.files.parallel import part_of
 
 LENGTH_TOLERANCE = 0.1  # seconds
 
 
 class Comparison(NamedTuple):
-    """Which recordings are compared, and how.
+    """Which recordings are compared, and how: the journal's key."""
 
-    Args:
-        reference: hash of the reference's file.
-        estimate: hash of the file to judge.
-        kind: what is done to them first, one of scoring.KINDS.
-    """
-
-    reference: str
-    estimate: str
-    kind: str
+    reference: str  # hash of the file
+    estimate: str  # hash of the file to judge
+    kind: str  # what is done to them first, one of folders.KINDS
 
 
 @dataclass(frozen=True)
-class File:
-    """A recording.
-
-    Args:
-        path: where it lies.
-        hash: of its content.
-        frames: its samples.
-        rate: samples per second.
-    """
+class AudioFile:
+    """A recording."""
 
     path: str
-    hash: str
-    frames: int
-    rate: int
+    hash: str  # of its content
+    frames: int  # samples
+    rate: int  # samples per second
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A recording and its reference.
+class FilePair:
+    """A recording and its reference."""
 
-    Args:
-        reference: the clean speech.
-        estimate: the speech to judge.
-    """
-
-    reference: File
-    estimate: File
+    reference: AudioFile  # the clean speech
+    estimate: AudioFile  # the speech to judge
 
     @property
     def resampled(self) -> bool:
@@ -93,9 +75,6 @@ class Pair:
 def named_audio(path: str | Path) -> dict[str, str | Path]:
     """Read a folder of audio files, or a list of them such as wav.scp.
 
-    Args:
-        path: folder or list.
-
     Returns:
         Utterance -> file.
 
@@ -108,8 +87,8 @@ def named_audio(path: str | Path) -> dict[str, str | Path]:
 
 def inspect_files(
     paths: Mapping[str, Path], nj: int, part: tuple[int, int] | None = None
-) -> dict[str, dict[str, File]]:
-    """Look at all files of several sets, or at those of one job's share.
+) -> dict[str, dict[str, AudioFile]]:
+    """Hash and measure all files of several sets, or those of one job's share.
 
     Args:
         paths: name of a set -> its folder or list; the first is of the references.
@@ -138,9 +117,9 @@ def inspect_files(
     }
 
 
-def _inspect(path: str) -> File:
+def _inspect(path: str) -> AudioFile:
     info = audio_info(path)
-    return File(path, file_hash(path), info.frames, info.rate)
+    return AudioFile(path, file_hash(path), info.frames, info.rate)
 
 
 def file_hash(path: str | Path) -> str:
@@ -153,40 +132,31 @@ def file_hash(path: str | Path) -> str:
 
 
 def pair_up(
-    references: Mapping[str, File], estimates: Mapping[str, File]
-) -> dict[str, Pair]:
-    """Put estimates beside their references.
-
-    Args:
-        references: utterance -> clean speech.
-        estimates: utterance -> speech to judge, of the same utterances.
+    references: Mapping[str, AudioFile], estimates: Mapping[str, AudioFile]
+) -> dict[str, FilePair]:
+    """Put the estimate of each utterance beside its reference.
 
     Raises:
         UserError: lengths differ by more than 0.1 s.
     """
-    pairs = {name: Pair(references[name], estimates[name]) for name in references}
-    culprits = [
+    pairs = {name: FilePair(references[name], estimates[name]) for name in references}
+    differing = [
         f"{pair.estimate.path}: {pair.frames} samples, but its reference "
         f"{pair.reference.path} has {pair.reference.frames}"
         for pair in pairs.values()
         if pair.cut > LENGTH_TOLERANCE * pair.reference.rate
     ]
-    if culprits:
-        more = len(culprits) - SHOWN_IDS
-        shown = culprits[:SHOWN_IDS] + ([f"and {more} more"] if more > 0 else [])
-        raise UserError("\n  ".join(shown) + "; they must be the same recordings")
+    if differing:
+        heading = (
+            f"{len(differing)} estimates are longer or shorter than their references by "
+            f"more than {LENGTH_TOLERANCE} s; give the same recordings"
+        )
+        raise listing(heading, differing, shown=5)
     return pairs
 
 
-def notes_on(pairs: Mapping[str, Pair]) -> list[str]:
-    """Sum up what is done to recordings before they are compared.
-
-    Args:
-        pairs: utterance -> pair.
-
-    Returns:
-        Sentences without a full stop, for people to read.
-    """
+def notes_on(pairs: Mapping[str, FilePair]) -> list[str]:
+    """Say in sentences without a full stop what is done to pairs to compare them."""
     notes = []
     resampled = [name for name, pair in pairs.items() if pair.resampled]
     if resampled:
@@ -206,7 +176,7 @@ def notes_on(pairs: Mapping[str, Pair]) -> list[str]:
     return notes
 
 
-def hash_of_references(pairs: Mapping[str, Pair]) -> str:
-    """Tell sets of references apart, by their names and contents."""
+def hash_of_references(pairs: Mapping[str, FilePair]) -> str:
+    """Hash the names and contents of a test set's references."""
     lines = [f"{name} {pair.reference.hash}\n" for name, pair in sorted(pairs.items())]
     return hashlib.blake2b("".join(lines).encode(), digest_size=8).hexdigest()

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from espnet2_bspmpnet.report import figures
-from espnet2_bspmpnet.report.experiment import LayerWeights
 
 RATE = 16000
 
@@ -80,13 +79,11 @@ def test_many_different_snrs_are_averaged_in_steps():
 
 
 def test_layer_weights_stand_above_their_layers_beside_uniform_ones():
-    weights = LayerWeights(
-        [0, 3, 6, 9],
-        {
-            "magnitude": np.array([0.4, 0.3, 0.2, 0.1]),
-            "phase": np.array([0.1, 0.2, 0.3, 0.4]),
-        },
-    )
+    layers = [0, 3, 6, 9]
+    weights = {
+        "magnitude": dict(zip(layers, [0.4, 0.3, 0.2, 0.1])),
+        "phase": dict(zip(layers, [0.1, 0.2, 0.3, 0.4])),
+    }
     figure = figures.layer_weights(weights)
     (axes,) = figure.axes
     magnitude, phase, uniform = axes.lines
@@ -99,19 +96,19 @@ def test_layer_weights_stand_above_their_layers_beside_uniform_ones():
 
 
 def test_curves_are_drawn_by_epoch_and_the_chosen_one_is_marked():
-    curves = {"train": [(1, 3.0), (2, 2.0), (3, 1.0)], "valid": [(2, 2.5), (3, 2.0)]}
+    curves = {"train": {1: 3.0, 2: 2.0, 3: 1.0}, "valid": {2: 2.5, 3: 2.0}}
     figure = figures.training_curves("Loss", curves, chosen=2)
     (axes,) = figure.axes
     train, valid, chosen = axes.lines
-    assert list(zip(train.get_xdata(), train.get_ydata())) == curves["train"]
-    assert list(zip(valid.get_xdata(), valid.get_ydata())) == curves["valid"]
+    assert dict(zip(train.get_xdata(), train.get_ydata())) == curves["train"]
+    assert dict(zip(valid.get_xdata(), valid.get_ydata())) == curves["valid"]
     assert set(chosen.get_xdata()) == {2}
     assert words(figure) == ["model used", "train", "valid"]
     assert "model used" not in words(figures.training_curves("Loss", curves))
 
 
 def test_names_of_lines_that_end_together_do_not_cover_each_other():
-    ends = {name: [(1, 1.0), (2, 1.0)] for name in ("train", "valid", "third")}
+    ends = {name: {1: 1.0, 2: 1.0} for name in ("train", "valid", "third")}
     (axes,) = figures.training_curves("Loss", ends).axes
     tops = sorted(heights(axes).values())
     size = axes.texts[0].get_window_extent().height
@@ -154,7 +151,7 @@ def test_a_png_is_the_same_whatever_the_users_settings():
     from PIL import Image
 
     def draw() -> bytes:
-        curves = {"train": [(1, 1.0), (2, 0.5)]}
+        curves = {"train": {1: 1.0, 2: 0.5}}
         return figures.png(figures.training_curves("Loss", curves))
 
     plain = draw()

@@ -1,0 +1,143 @@
+"""Examples to see and hear: spectrograms with players of a few utterances."""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from espnet2_bspmpnet.data.audio import audio_info, read_audio
+from espnet2_bspmpnet.report import figures
+from espnet2_bspmpnet.report.data import Absent, TestSet
+from espnet2_bspmpnet.report.page import Picture, picture
+from espnet2_bspmpnet.sample_rate import SAMPLE_RATE
+
+LONGEST = 10.0  # seconds of an utterance that can be listened to
+MOST_SAMPLES = 3_000_000  # in a page: about 6 MB
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What can be seen and heard of a recording.
+
+    Args:
+        wave: samples [L].
+        rate: samples per second.
+        whole: seconds of all of it.
+    """
+
+    wave: np.ndarray
+    rate: int
+    whole: float
+
+
+def spectrograms(
+    recordings: Mapping[str, Recording], utterance: str, file: str
+) -> Iterator[Picture]:
+    """Draw recordings of an utterance, with players, on one scale of power and loudness.
+
+    Args:
+        recordings: name -> recording; at least one.
+        utterance: its id.
+        file: how the pictures' names begin.
+    """
+    peak = max(float(np.abs(one.wave).max()) for one in recordings.values())
+    gain = min(1.0, 0.999 / peak) if peak else 1.0
+    loudest = figures.peak_power([(one.wave, one.rate) for one in recordings.values()])
+    for name, one in recordings.items():
+        yield picture(
+            f"{file}_{name}",
+            figures.spectrogram(name, one.wave, one.rate, loudest),
+            f"Spectrogram of the {name} speech of {utterance}",
+            sound=_flac(gain * one.wave, one.rate),
+        )
+
+
+def _flac(wave: np.ndarray, rate: int) -> bytes:
+    import soundfile
+
+    encoded = io.BytesIO()
+    soundfile.write(encoded, wave, rate, format="FLAC", subtype="PCM_16")
+    return encoded.getvalue()
+
+
+def choose_examples(test_set: TestSet) -> dict[str, int]:
+    """Choose the utterances of the best, median and worst PESQ improvement.
+
+    Args:
+        test_set: whose first system is judged.
+
+    Returns:
+        "Best", "Median" and "Worst" -> place of the utterance; fewer of them where
+        there are fewer than three utterances.
+
+    Raises:
+        Absent: there is no improvement in PESQ.
+    """
+    enhanced = test_set.systems[0][1].values(["PESQ"])[:, 0]
+    gains = enhanced - test_set.noisy_values("PESQ")
+    known = np.flatnonzero(np.isfinite(gains))
+    if not len(known):
+        raise Absent("no utterance has an improvement in PESQ")
+    order = known[np.argsort(-gains[known], kind="stable")].tolist()
+    chosen = {"Best": order[0]}
+    if len(order) > 2:
+        chosen["Median"] = order[len(order) // 2]
+    if len(order) > 1:
+        chosen["Worst"] = order[-1]
+    return chosen
+
+
+def _recordings(test_set: TestSet) -> dict[str, Mapping[str, str]]:
+    """Map what is shown of an utterance to utterance -> file; none if unknown."""
+    data = test_set.data
+    enhanced = {
+        test_set.short_name(name): test_set.enhanced.get(name, {})
+        for name, _ in test_set.systems
+    }
+    return {
+        "noisy": data.wav if data else {},
+        **enhanced,
+        "clean": (data.spk1 or {}) if data else {},
+    }
+
+
+def seconds_to_hear(test_sets: Sequence[TestSet]) -> float:
+    """Give how much of each example fits into the page."""
+    shown = [files for one in test_sets for files in _recordings(one).values()]
+    first = [next(iter(files.values()), "") for files in shown]
+    rates = [audio_info(path).rate for path in first if Path(path).is_file()]
+    rate = max([SAMPLE_RATE, *rates])
+    return min(LONGEST, max(1.0, MOST_SAMPLES / (3 * len(shown) * rate)))
+
+
+def read_example(
+    test_set: TestSet, utterance: str, seconds: float
+) -> tuple[dict[str, Recording], list[str]]:
+    """Read an utterance's recordings.
+
+    Args:
+        test_set: what it belongs to.
+        utterance: its id.
+        seconds: how much of it to keep.
+
+    Returns:
+        "noisy", the systems, "clean" -> recording, as far as they are there, and what is
+        missing for which reason.
+
+    Raises:
+        UserError: damaged files.
+    """
+    found, notes = {}, []
+    for name, files in _recordings(test_set).items():
+        path = files.get(utterance)
+        if path is None:
+            notes.append(f"{name} speech, as no list of its files was found")
+        elif not Path(path).is_file():
+            notes.append(f"{name} speech, as {path} is gone")
+        else:
+            wave, rate = read_audio(path)
+            kept = wave[: round(seconds * rate)]
+            found[name] = Recording(kept, rate, len(wave) / rate)
+    return found, notes

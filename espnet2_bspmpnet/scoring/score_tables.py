@@ -1,0 +1,196 @@
+"""The tables of scores: means, intervals, differences, and a short one."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.scoring import REFERENCES
+from espnet2_bspmpnet.scoring.scores import (
+    NOISY,
+    Mean,
+    NamedScores,
+    Summary,
+    differences,
+)
+from espnet2_bspmpnet.scoring.tables import Cell, Section, Table
+
+LOWER_IS_BETTER = ("LLR", "WSS", "RTF")
+DECIMALS = {"LLR": 3, "COSINE": 3, "RTF": 3}  # 2 of others
+# The measures of the short table, and its columns.
+SHORT = {name: name for name in ("PESQ", "CSIG", "CBAK", "COVL", "STOI")}
+SHORT |= {"SI_SNR": "SI-SNR", "DNSMOS_OVRL": "DNSMOS"}
+
+
+def sections_of(rows: Sequence[NamedScores]) -> list[Section]:
+    """Lay out scores: a section for each test set and reference.
+
+    A section has the means, the best in bold, their intervals, the improvements over
+    the noisy speech and the differences to the first system, each where there is
+    something to show, and says what a mean leaves out.
+
+    Args:
+        rows: name -> its scores; those of the same references stand side by side.
+
+    Raises:
+        UserError: no rows.
+    """
+    return [_section(*group) for group in _groups(rows)]
+
+
+def overview(rows: Sequence[NamedScores]) -> Section:
+    """Lay out the means of a few measures in one table of all test sets.
+
+    Args:
+        rows: name -> its scores; those compared with clean speech are shown, or if there
+            are none those compared with PCS of it.
+
+    Returns:
+        A section with the table, or without one if none of the measures was taken.
+
+    Raises:
+        UserError: no rows.
+    """
+    groups = list(_groups(rows))
+    reference = groups[0][0]
+    alike = [noisy + systems for own, noisy, systems in groups if own == reference]
+    shown = [row for rows in alike for row in rows]
+    known = _metrics(shown)
+    metrics = [name for name in SHORT if name in known]
+    own = [(name, scores.summary.metrics) for name, scores in shown]
+    table = _table("dataset", metrics, own, interval=False)
+    table = replace(table, columns=[SHORT[name] for name in metrics])
+    return Section(_heading(reference), [table] if metrics else [])
+
+
+def _groups(
+    rows: Sequence[NamedScores],
+) -> Iterator[tuple[str, list[NamedScores], list[NamedScores]]]:
+    """Yield for each test set and reference the noisy speech and the systems."""
+    if not rows:
+        raise UserError("nothing to report; name at least one folder of scores")
+    for test_set in dict.fromkeys(scores.summary.references_hash for _, scores in rows):
+        alike = [row for row in rows if row[1].summary.references_hash == test_set]
+        noisy = [row for row in alike if row[1].summary.system == NOISY][:1]
+        systems = [row for row in alike if row[1].summary.system != NOISY]
+        for reference in REFERENCES:
+            judged = [row for row in systems if row[1].summary.reference == reference]
+            if judged or (not systems and reference == "clean"):
+                yield reference, noisy, judged
+
+
+def _heading(reference: str) -> str:
+    return f"Reference: {REFERENCES[reference]}"
+
+
+def _metrics(rows: Sequence[NamedScores]) -> list[str]:
+    return list(dict.fromkeys(name for _, one in rows for name in one.summary.metrics))
+
+
+def _section(
+    reference: str, noisy: Sequence[NamedScores], systems: Sequence[NamedScores]
+) -> Section:
+    rows = [*noisy, *systems]
+    metrics = _metrics(rows)
+    own = [(name, scores.summary.metrics) for name, scores in rows]
+    tables = [
+        _with_best(_table("dataset", metrics, own, interval=False)),
+        _table("95 % interval", metrics, own, value=False),
+    ]
+    if noisy:
+        tables.append(_differences("improvement over", metrics, systems, noisy[0]))
+    if len(systems) > 1:
+        tables.append(_differences("difference to", metrics, systems[1:], systems[0]))
+    tables = [
+        table
+        for table in tables
+        if any(cell.text for _, cells in table.rows for cell in cells)
+    ]
+    notes = _notes(reference, noisy, systems, metrics)
+    return Section(_heading(reference), tables, notes)
+
+
+def _differences(
+    title: str,
+    metrics: Sequence[str],
+    systems: Sequence[NamedScores],
+    other: NamedScores,
+) -> Table:
+    rows = [(name, differences(scores, other[1])) for name, scores in systems]
+    return _table(f"{title} {other[0]}", metrics, rows, signed=True)
+
+
+def _table(
+    title: str,
+    metrics: Sequence[str],
+    rows: Sequence[tuple[str, Mapping[str, Mean]]],
+    value: bool = True,
+    interval: bool = True,
+    signed: bool = False,
+) -> Table:
+    def cell(metric: str, found: Mean) -> Cell:
+        return Cell(
+            found.mean if value else None,
+            found.interval if interval else None,
+            DECIMALS.get(metric, 2),
+            signed,
+        )
+
+    nothing = Mean(None, None, 0)
+    filled = [
+        (name, [cell(metric, means.get(metric, nothing)) for metric in metrics])
+        for name, means in rows
+    ]
+    return Table(title, metrics, filled)
+
+
+def _with_best(table: Table) -> Table:
+    """Make the best of each column bold, where several have a value."""
+    columns = []
+    for metric, *cells in zip(table.columns, *(cells for _, cells in table.rows)):
+        # Compared as they are shown.
+        known = [float(cell.text) for cell in cells if cell.text]
+        choose = min if metric in LOWER_IS_BETTER else max
+        best = choose(known) if len(known) > 1 else None
+        columns.append(
+            [
+                replace(cell, bold=cell.text != "" and float(cell.text) == best)
+                for cell in cells
+            ]
+        )
+    names = (name for name, _ in table.rows)
+    return replace(table, rows=list(zip(names, zip(*columns))))
+
+
+def _notes(
+    reference: str,
+    noisy: Sequence[NamedScores],
+    systems: Sequence[NamedScores],
+    metrics: Sequence[str],
+) -> list[str]:
+    rows = [*noisy, *systems]
+    count = rows[0][1].summary.utterances
+    notes = [f"Utterances: {count}. Intervals: bootstrap over utterances."]
+    if reference != "clean":
+        notes += [f"{name}: compared with clean speech." for name, _ in noisy]
+    for name, scores in rows:
+        summary = scores.summary
+        missing = [metric for metric in metrics if metric not in summary.metrics]
+        if missing and missing != ["RTF"]:
+            notes.append(f"{name}: not scored with {' '.join(missing)}.")
+        notes += [f"{name}: {note}." for note in _undefined(summary)]
+        notes += [f"{name}: {note}." for note in summary.notes]
+    return notes
+
+
+def _undefined(summary: Summary) -> list[str]:
+    """Say which means leave out how many utterances, and why."""
+    alike: dict[str, list[str]] = {}
+    for metric, statistics in summary.metrics.items():
+        if statistics.failures:
+            reasons = [f"{why}: {count}" for why, count in statistics.reasons.items()]
+            left_out = (
+                f"undefined for {statistics.failures} of {summary.utterances} "
+                f"utterances, which means leave out ({'; '.join(reasons)})"
+            )
+            alike.setdefault(left_out, []).append(metric)
+    return [f"{', '.join(names)}: {why}" for why, names in alike.items()]

@@ -1,0 +1,233 @@
+"""Word and character error rates of one system: wer.json, and the tables of several."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from espnet2_bspmpnet.data.datadir import check_same_ids
+from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.files.atomic import write_text
+from espnet2_bspmpnet.measures.recognition import (
+    IGNORED,
+    Errors,
+    count_errors,
+    normalise,
+)
+from espnet2_bspmpnet.scoring.tables import Cell, Section, Table
+
+RATES = "wer.json"
+FIX = "recognise and score again (stages 9 and 10)"
+
+
+@dataclass(frozen=True)
+class ErrorRates:
+    """How well one system's speech was recognised.
+
+    Attributes:
+        name: of what was recognised, e.g. "noisy_tt_mini".
+        asr: the recogniser.
+        ignored: differences that were not counted, see IGNORED.
+        utterances: how many were compared.
+        words: errors in words.
+        characters: errors in characters, spaces included.
+    """
+
+    name: str
+    asr: str
+    ignored: tuple[str, ...]
+    utterances: int
+    words: Errors
+    characters: Errors
+
+    @classmethod
+    def read(cls, path: Path) -> "ErrorRates":
+        """Read what `score_text` wrote.
+
+        Raises:
+            UserError: damaged.
+        """
+        try:
+            entries = json.loads(path.read_text(encoding="utf-8"))
+            entries["words"] = Errors(**entries["words"])
+            entries["characters"] = Errors(**entries["characters"])
+            entries["ignored"] = tuple(entries["ignored"])
+            return cls(**entries)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: damaged ({error}); {FIX}") from error
+
+    def __str__(self) -> str:
+        shown = [
+            f"{title} {errors.rate:.1f} % ({errors.substitutions} substituted,"
+            f" {errors.deletions} deleted, {errors.insertions} inserted of"
+            f" {errors.units})"
+            for title, errors in (("WER", self.words), ("CER", self.characters))
+        ]
+        return f"{self.name}: {', '.join(shown)}"
+
+
+def check_recogniser(config: str | Path, rate: int) -> None:
+    """Make sure that a recogniser is for speech of this rate; else it hears nonsense.
+
+    Args:
+        config: its training configuration.
+        rate: samples per second of what it is to recognise.
+
+    Raises:
+        UserError: no configuration, or of another rate.
+    """
+    import yaml
+    from humanfriendly import parse_size
+
+    path = Path(config)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; name a trained recogniser's folder")
+    try:
+        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+        trained = options["frontend_conf"].get("fs", 16000)
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: no configuration of a recogniser; name the config.yaml that"
+            " ESPnet wrote when it was trained"
+        ) from error
+    if parse_size(str(trained)) != rate:
+        raise UserError(
+            f"{path}: this recogniser was trained at {trained} Hz, but the speech has"
+            f" {rate} Hz; choose another"
+        )
+
+
+def read_text(path: str | Path) -> dict[str, str]:
+    """Read transcripts, lines "<id> <words>", where words may be missing.
+
+    Raises:
+        UserError: missing or empty file, or an id used twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such file; word error rates need transcripts, one line"
+            ' "<id> <words>" for each utterance'
+        )
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text; save it as UTF-8") from error
+    texts: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        utterance, *words = line.split(maxsplit=1)
+        if utterance in texts:
+            raise UserError(
+                f"{path}:{number}: id {utterance} is there twice; remove one line"
+            )
+        texts[utterance] = "".join(words).rstrip()
+    if not texts:
+        raise UserError(f"{path}: the file is empty; {FIX}")
+    return texts
+
+
+def score_text(
+    ref: str | Path,
+    hyp: Sequence[str | Path],
+    output: str | Path,
+    name: str,
+    asr: str,
+    ignore: Collection[str] = IGNORED,
+) -> ErrorRates:
+    """Compare recognised with true words; write wer.json, text and alignment.txt.
+
+    Args:
+        ref: transcripts, the file text of a data directory.
+        hyp: what was recognised, the lists of one or several jobs.
+        output: folder for the results; wer.json is written last.
+        name: of what was recognised, e.g. "noisy_tt_mini".
+        asr: the recogniser.
+        ignore: see `normalise`.
+
+    Raises:
+        UserError: missing files, other utterances than the transcripts', or no word in
+            any transcript.
+    """
+    unknown = sorted(set(ignore) - set(IGNORED))
+    if unknown:
+        raise UserError(
+            f"--ignore {' '.join(unknown)}: choose from {' '.join(IGNORED)}"
+        )
+    truth = read_text(ref)
+    found: dict[str, str] = {}
+    for path in hyp:
+        found |= read_text(path)
+    output = Path(output)
+    check_same_ids(Path(ref), truth, output / "text", found)
+    utterances = sorted(truth)
+    references, recognised = (
+        [normalise(texts[utterance], ignore) for utterance in utterances]
+        for texts in (truth, found)
+    )
+    if not any(references):
+        raise UserError(f"{ref}: there is no word in it; write what was said")
+    words, characters, alignment = count_errors(utterances, references, recognised)
+    ignored = tuple(part for part in IGNORED if part in ignore)
+    rates = ErrorRates(name, asr, ignored, len(utterances), words, characters)
+    write_text(output / "text", "".join(f"{key} {found[key]}\n" for key in utterances))
+    write_text(output / "alignment.txt", alignment)
+    write_text(output / RATES, json.dumps(asdict(rates), indent=2) + "\n")
+    return rates
+
+
+def find_error_rates(
+    folder: str | Path, name: str = ""
+) -> list[tuple[str, ErrorRates]]:
+    """Find all results of `score_text` at and below a folder.
+
+    Args:
+        folder: one that scores are in or below.
+        name: whether what lies in it was given a name, else folders' names are used.
+
+    Returns:
+        Name -> error rates, e.g. "enh_train_raw/enhanced_tt".
+    """
+    folder = Path(folder)
+    found = []
+    for path in sorted(folder.rglob(RATES)):
+        rates = ErrorRates.read(path)
+        above = path.relative_to(folder).parts[:-4]  # SYSTEM/scoring/ASR/wer.json
+        parts = [rates.name] if name else [*above, rates.name]
+        found.append(("/".join(parts), rates))
+    return found
+
+
+def error_sections(rows: Sequence[tuple[str, ErrorRates]]) -> list[Section]:
+    """Lay error rates out as ESPnet does, for each recogniser by itself.
+
+    Args:
+        rows: name -> error rates.
+    """
+    sections = []
+    for asr, ignored in dict.fromkeys((row.asr, row.ignored) for _, row in rows):
+        alike = {n: row for n, row in rows if (row.asr, row.ignored) == (asr, ignored)}
+        note = "Compared as they are written."
+        if ignored:
+            note = f"Compared without regard to {' and '.join(ignored)}."
+        sections += [
+            Section(f"Recognised by {asr}", level=2),
+            Section("WER", [_table("Wrd", alike, "words")]),
+            Section("CER", [_table("Chr", alike, "characters")], [note]),
+        ]
+    return sections
+
+
+def _table(unit: str, rows: Mapping[str, ErrorRates], kind: str) -> Table:
+    lines = []
+    for name, row in rows.items():
+        errors: Errors = getattr(row, kind)
+        wrong = (errors.substitutions, errors.deletions, errors.insertions)
+        counts = (errors.units - sum(wrong[:2]), *wrong, sum(wrong))
+        shares = [100.0 * count / errors.units for count in counts]
+        shares.append(100.0 * errors.utterances / row.utterances)
+        sizes = [Cell(row.utterances, decimals=0), Cell(errors.units, decimals=0)]
+        lines.append((name, [*sizes, *(Cell(share, decimals=1) for share in shares)]))
+    titles = ["Snt", unit, "Corr", "Sub", "Del", "Ins", "Err", "S.Err"]
+    return Table("dataset", titles, lines)
