@@ -58,11 +58,12 @@ train_network() {
             "--noise_db_range=$(<"${raw}/${noises}/noise_db_range")")
     fi
     command+=(--fold_length 80000 --fold_length 80000 --resume true --ngpu "${ngpu}"
-        --multiprocessing_distributed true --output_dir "${enh_exp}")
+        --multiprocessing_distributed true)
     if ((num_nodes > 1)); then # the job's command knows which machine will be the first
         command+=(--dist_launcher slurm --dist_master_addr MASTER_ADDR)
         ((ngpu > 0)) || command+=(--dist_backend gloo)
     fi
+    command+=(--output_dir "${enh_exp}")
     [[ -z ${init_param} ]] || command+=(--init_param "${init_param_words[@]}")
     step "${enh_exp}/.trained" --reads "${train_config}" --resume "${resume}" \
         --trained_on "${train}" "${valid}" "${raw}/${noises}" -- \

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from espnet2_bspmpnet.files.atomic import append_text
 from espnet2_bspmpnet.files.parallel import available_cores
-from espnet2_bspmpnet.jobs import command as job_command
-from espnet2_bspmpnet.jobs.command import CONVERTERS, Options, echo_lines
+from espnet2_bspmpnet.jobs import command_line, logs
+from espnet2_bspmpnet.jobs.command_line import Options
 
 USAGE = """\
 usage: bspmpnet-run [options] [JOB=1:N] LOG COMMAND [ARGUMENT ...]
@@ -40,8 +41,8 @@ PR_SET_PDEATHSIG = 1  # of Linux' prctl: the signal to get when the parent dies
 
 
 @dataclass
-class Job(job_command.Job):
-    """One job, its process and its place.
+class Job(logs.Job):
+    """One job and its process.
 
     Args:
         slot: which of the places that run at a time it has.
@@ -72,7 +73,7 @@ def parse(arguments: Sequence[str]) -> Options:
     Raises:
         UsageError: naming the word that cannot be understood.
     """
-    return job_command.parse(arguments, Options, {**CONVERTERS, **ONLY_ELSEWHERE})
+    return command_line.parse(arguments, Options, ONLY_ELSEWHERE)
 
 
 def run(options: Options) -> list[Job]:
@@ -85,12 +86,10 @@ def run(options: Options) -> list[Job]:
         The jobs, each with its status.
 
     Raises:
-        OSError: a log cannot be written.
+        UserError: a log cannot be written.
         SystemExit: SIGINT, SIGTERM or SIGHUP came; the jobs were ended.
     """
-    received: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, frame: received.append(number))
+    received = command_line.catch_signals()
     devices = _devices() if options.gpu else []
     places = _places(options, devices)
     waiting, running, ended = list(options.numbers), [], []
@@ -100,7 +99,7 @@ def run(options: Options) -> list[Job]:
                 slot = min(set(range(places)) - {job.slot for job in running})
                 running.append(_start(options, waiting.pop(0), slot, devices))
             for job in list(running):
-                _look_after(job, options.echo)
+                _check(job, options.echo)
                 if job.status is not None:
                     running.remove(job)
                     ended.append(job)
@@ -153,10 +152,9 @@ def _environment(options: Options, slot: int, devices: Sequence[str]) -> dict[st
 def _start(options: Options, number: int, slot: int, devices: Sequence[str]) -> Job:
     job = Job(number, Path(options.fill(options.log, number)), slot=slot)
     command = [options.fill(word, number) for word in options.command]
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    header = f"# {shlex.join(command)}\n# Started at {time.ctime(job.started)}\n#\n"
-    job.log.write_bytes(b"")
-    _append(job.log, header)
+    logs.start_log(job.log)
+    started = time.ctime(job.started)
+    append_text(job.log, f"# {shlex.join(command)}\n# Started at {started}\n#\n")
     job.echoed = job.log.stat().st_size
     with job.log.open("ab") as log:
         try:
@@ -180,14 +178,11 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _look_after(job: Job, echo: re.Pattern | None) -> None:
+def _check(job: Job, echo: re.Pattern | None) -> None:
     """See whether a job has ended, and print its new lines that match `echo`."""
-    if job.process is not None:
-        code = job.process.poll()
-        if code is not None:
-            job.status = code if code >= 0 else 128 - code
-    if echo is not None:
-        echo_lines(job, echo)
+    if job.process is not None and (code := job.process.poll()) is not None:
+        job.status = code if code >= 0 else 128 - code
+    logs.echo_lines(job, echo)
     if job.status is not None:
         _write_footer(job)
 
@@ -199,20 +194,11 @@ def _write_footer(job: Job) -> None:
         memory = job.status == 128 + signal.SIGKILL
         reason += "; was there too little memory?)" if memory else ")"
     seconds = time.time() - job.started
-    _append(
+    append_text(
         job.log,
         f"# Ended (status {job.status}){reason} at {time.ctime()}, "
         f"after {seconds:.1f} seconds\n",
     )
-
-
-def _append(log: Path, text: str) -> None:
-    try:
-        with log.open("a", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        # A full disk is reported when the file is closed, without its name.
-        raise OSError(error.errno, error.strerror, str(log)) from error
 
 
 def _end(jobs: Sequence[Job]) -> None:
@@ -244,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, 1 if a job failed, 2 if the command line is wrong.
     """
-    return job_command.run_command_line(
+    return command_line.run_command_line(
         "bspmpnet-run", USAGE, lambda words: run(parse(words)), argv
     )
 

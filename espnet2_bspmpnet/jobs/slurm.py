@@ -14,17 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.atomic import write_text
-from espnet2_bspmpnet.jobs import command as job_command
-from espnet2_bspmpnet.jobs.command import (
-    CONVERTERS,
-    Job,
-    Options,
-    at_least,
-    echo_lines,
-)
-from espnet2_bspmpnet.jobs.queue import STATES_OF_THE_END, Slurm, unfinished
+from espnet2_bspmpnet.jobs import command_line
+from espnet2_bspmpnet.jobs.command_line import Options, at_least
+from espnet2_bspmpnet.jobs.logs import Job, echo_lines, start_log
+from espnet2_bspmpnet.jobs.slurm_queue import STATES_OF_THE_END, Slurm
+from espnet2_bspmpnet.jobs.state import JOBS, NOTE, job_in_queue, still_writes
 
 USAGE = """\
 usage: bspmpnet-slurm [options] [JOB=1:N] LOG COMMAND [ARGUMENT ...]
@@ -43,7 +38,7 @@ when Slurm preempts it, and COMMAND is started again: it must resume its work.
   --num_nodes M      nodes of each job; runs COMMAND once on each by srun, with MASTER_ADDR
                      in it replaced by the first node's address, and a free port there in
                      the environment's MASTER_PORT
-  --max_jobs_run N   at most N jobs of the array at a time (default: as Slurm pleases)
+  --max_jobs_run N   at most N jobs of the array at a time (default: no such limit)
   --max_requeues N   give a job up that came back from the queue more often (100)
   --sbatch_args "A"  further arguments of sbatch, which win
   --echo REGEX       print the log's lines that match as they come, or of each what the
@@ -87,7 +82,7 @@ class SlurmOptions(Options):
             while self.array in str(folder.relative_to(Path.cwd().anchor)):
                 folder = folder.parent
             name = re.sub(rf"[._-]?{self.array}", "", name)
-        return folder / "slurm" / (name or "jobs")
+        return folder / JOBS / (name or "jobs")
 
 
 def parse(arguments: Sequence[str]) -> SlurmOptions:
@@ -100,13 +95,12 @@ def parse(arguments: Sequence[str]) -> SlurmOptions:
         UsageError: naming the word that cannot be understood.
     """
     converters = {
-        **CONVERTERS,
         **dict.fromkeys(AS_SBATCH, str),
         "num_nodes": at_least(1),
         "max_requeues": at_least(0),
         "sbatch_args": shlex.split,
     }
-    return job_command.parse(arguments, SlurmOptions, converters)
+    return command_line.parse(arguments, SlurmOptions, converters)
 
 
 def batch_script(options: SlurmOptions) -> str:
@@ -175,31 +169,24 @@ def run(options: SlurmOptions) -> list[Job]:
     Raises:
         UserError: Slurm is not there, or does not take the jobs; or a file cannot be
             written.
-        OSError: a log cannot be written.
         SystemExit: SIGINT or SIGTERM came, and the jobs were cancelled; or SIGHUP, and
             they go on.
     """
-    received: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, frame: received.append(number))
-    threads = (
-        {"OMP_NUM_THREADS": str(options.num_threads)} if options.num_threads else {}
-    )
-    slurm = Slurm(**threads)
+    received = command_line.catch_signals()
+    slurm = Slurm(options.num_threads)
     jobs = [Job(n, Path(options.fill(options.log, n))) for n in options.numbers]
-    job_id = _of_an_earlier_call(slurm, options) or _submit(slurm, options, jobs)
+    job_id = _of_an_earlier_call(options) or _submit(slurm, options, jobs)
     watch = _Watch(slurm, options, job_id, jobs)
     while not received and watch.look():
         time.sleep(POLL_SECONDS)
-    if received and received[0] != signal.SIGHUP:
-        slurm.cancel(job_id)
-        _say(
-            f"stopped by {signal.Signals(received[0]).name}; job {job_id} is cancelled"
-        )
-    elif received:
+    if received and received[0] == signal.SIGHUP:
         _say(f"stopped by SIGHUP; job {job_id} goes on: the same command waits for it")
         raise SystemExit(128 + received[0])
-    _beside(options, ".job").unlink()
+    if received:
+        slurm.cancel(job_id)
+        name = signal.Signals(received[0]).name
+        _say(f"stopped by {name}; job {job_id} is cancelled")
+    _beside(options, NOTE).unlink()
     for job in jobs:
         _beside(options, f".{job.number}.status").unlink(missing_ok=True)
     if received:
@@ -215,32 +202,26 @@ def _beside(options: SlurmOptions, ending: str) -> Path:
     return options.prefix.with_name(f"{options.prefix.name}{ending}")
 
 
-def _of_an_earlier_call(slurm: Slurm, options: SlurmOptions) -> str | None:
+def _of_an_earlier_call(options: SlurmOptions) -> str | None:
     """Return the number of jobs that a call which was killed has left in the queue."""
-    note, script = _beside(options, ".job"), _beside(options, ".sh")
-    if not note.exists() or not script.exists():
-        return None
-    job_id = note.read_text().strip()
-    if not unfinished(slurm.states(job_id) or {}):
+    script = _beside(options, ".sh")
+    job_id = job_in_queue(_beside(options, NOTE))
+    if job_id is None or not script.exists():
         return None
     if script.read_text(encoding="utf-8") != batch_script(options):
-        raise UserError(
-            f"job {job_id}, of another command, still writes to {options.log}: wait "
-            f"for its end, or run: scancel {job_id}"
-        )
+        raise still_writes(job_id, options.log)
     _say(f"job {job_id} of an earlier call is in the queue still: waiting for it")
     return job_id
 
 
 def _submit(slurm: Slurm, options: SlurmOptions, jobs: Sequence[Job]) -> str:
     for job in jobs:
-        job.log.parent.mkdir(parents=True, exist_ok=True)
-        job.log.write_bytes(b"")
+        start_log(job.log)
         _beside(options, f".{job.number}.status").unlink(missing_ok=True)
     script = _beside(options, ".sh")
     write_text(script, batch_script(options))
     job_id = slurm.submit(sbatch_options(options), script)
-    write_text(_beside(options, ".job"), f"{job_id}\n")
+    write_text(_beside(options, NOTE), f"{job_id}\n")
     _say(f"job {job_id} is in the queue, log {options.log}")
     return job_id
 
@@ -249,7 +230,7 @@ class _Watch:
     """What is known of jobs in the queue.
 
     Args:
-        slurm: whom to ask.
+        slurm: the job system.
         options: of the jobs.
         job_id: the array's number.
         jobs: those to wait for; their statuses are written.
@@ -264,7 +245,7 @@ class _Watch:
         self.waiting = list(jobs)
         self.began = self.asked = time.monotonic()
         self.gone: dict[int, float] = {}  # since when Slurm has known no more of it
-        self.told: set[str] = set()  # what need not be said again
+        self.reported: set[str] = set()  # what need not be said again
 
     def look(self) -> bool:
         """Look at logs and status files, now and then ask Slurm.
@@ -279,8 +260,7 @@ class _Watch:
             self.asked = now
             self._ask()
         for job in self.waiting:
-            if self.options.echo is not None:
-                echo_lines(job, self.options.echo)
+            echo_lines(job, self.options.echo)
         self.waiting = [job for job in self.waiting if job.status is None]
         return bool(self.waiting)
 
@@ -295,7 +275,7 @@ class _Watch:
     def _ask(self) -> None:
         states = self.slurm.states(self.job_id)
         if states is None:
-            self._tell("Slurm does not answer; waiting")
+            self._say_once("Slurm does not answer; waiting")
             return
         self._read_statuses()  # one may have come since
         for job in self.waiting:
@@ -305,24 +285,24 @@ class _Watch:
             if state is None or state in STATES_OF_THE_END:
                 self._miss(job, state)
             elif state == "PENDING" and why not in USUAL_REASONS:
-                self._tell(f"job {self.job_id} waits in the queue: {why}")
+                self._say_once(f"job {self.job_id} waits in the queue: {why}")
 
     def _miss(self, job: Job, state: str | None) -> None:
-        """Take note of a job that has ended, as Slurm says, without a status."""
+        """Handle a job that has ended, as Slurm says, without a status."""
         since = self.gone.setdefault(job.number, time.monotonic())
         if state in MAY_HAVE_WRITTEN and time.monotonic() - since < STATUS_SECONDS:
             return
         if state is None:
             array = self.options.array is not None
             state = self.slurm.remembered(self.job_id, job.number, array)
-        mend = STATES_OF_THE_END.get(state, "Slurm has forgotten it")
-        job.reason = f"ended by Slurm: {state or 'no longer in the queue'} ({mend})"
+        why = STATES_OF_THE_END.get(state, "Slurm has forgotten it")
+        job.reason = f"ended by Slurm: {state or 'no longer in the queue'} ({why})"
         job.status = 1
 
-    def _tell(self, text: str) -> None:
-        if text not in self.told:
+    def _say_once(self, text: str) -> None:
+        if text not in self.reported:
             _say(text)
-        self.told.add(text)
+        self.reported.add(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -334,7 +314,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, 1 if a job failed, 2 if the command line is wrong.
     """
-    return job_command.run_command_line(
+    return command_line.run_command_line(
         "bspmpnet-slurm", USAGE, lambda words: run(parse(words)), argv
     )
 

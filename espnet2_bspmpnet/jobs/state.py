@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.atomic import remove, write_text
-from espnet2_bspmpnet.jobs.queue import Slurm, unfinished
+from espnet2_bspmpnet.jobs.slurm_queue import Slurm, unfinished
 
+JOBS, NOTE = "slurm", ".job"  # folder and ending of the notes of Slurm's jobs
 # In an experiment's folder: the checksum of its data; and the same, as long as a training
 # from scratch was asked for and has not begun.
 TRAINED_ON = ".trained_on"
@@ -60,21 +61,23 @@ def begin_step(
         UserError: a job of other options still writes to the folder, or a training was
             begun with other data.
     """
-    marker, message = Path(marker), ""
-    key = " ".join([str(marker), checksum(reads), checksum(trained_on), runs])
+    marker, sums, message = Path(marker), checksum(reads), ""
     if trained_on:
-        message = _begin_training(marker, checksum(trained_on), resume)
+        data = checksum(trained_on)
+        sums += f" {data}"
+        message = _begin_training(marker, data, resume)
+    key = f"{marker} {sums} {runs}".strip()
     if _text(marker) == key:
         return Answer(False, f"done already (to redo it, remove {marker})")
     begun = _begun(marker)
+    stale = resumes_in is not None and _text(begun) != key
+    if stale and (job := queued_job(Path(resumes_in))) is not None:
+        raise still_writes(job, resumes_in)
     remove(marker)
-    if resumes_in is not None and _text(begun) != key:
-        folder = Path(resumes_in)
-        if (job := queued_job(folder)) is not None:
-            raise still_writes(job, folder)
-        remove(begun)
-        if folder.exists():
-            shutil.rmtree(folder)
+    if stale:
+        remove(begun)  # what is half emptied must not be resumed
+        if Path(resumes_in).exists():
+            shutil.rmtree(resumes_in)
     write_text(begun, f"{key}\n")
     return Answer(True, message)
 
@@ -108,11 +111,7 @@ def checksum(paths: Iterable[str | Path]) -> str:
 def _files(paths: Iterable[Path]) -> Iterable[Path]:
     for path in paths:
         if path.is_dir():
-            yield from (
-                entry
-                for entry in path.iterdir()
-                if entry.is_file() and not entry.name.startswith(".")
-            )
+            yield from (file for file in path.glob("[!.]*") if file.is_file())
         elif path.is_file():
             yield path
 
@@ -167,21 +166,24 @@ def queued_job(folder: Path) -> str | None:
     Args:
         folder: where it writes; its logs are there or in logdir/.
     """
-    for place in (folder, folder / "logdir"):
-        for note in sorted(place.glob("slurm/*.job")):
-            job = note.read_text().strip()
-            try:
-                states = Slurm().states(job)
-            except UserError:  # there is no Slurm here
-                return None
-            if unfinished(states or {}):
-                return job
-    return None
+    logs = (folder / JOBS, folder / "logdir" / JOBS)
+    notes = [note for place in logs for note in place.glob(f"*{NOTE}")]
+    return next((job for note in notes if (job := job_in_queue(note))), None)
+
+
+def job_in_queue(note: Path) -> str | None:
+    """Return the number of the Slurm job in a note, if it may still run."""
+    if (job := _text(note)) is None:
+        return None
+    try:
+        return job if unfinished(Slurm().states(job) or {}) else None
+    except UserError:  # there is no Slurm here
+        return None
 
 
 def still_writes(job: str, path: str | Path) -> UserError:
-    """Return the error that another step's job is in the way."""
+    """Return the error that another command's job is in the way."""
     return UserError(
-        f"job {job}, of other options, still writes to {path}: wait for its end, or run: "
-        f"scancel {job}"
+        f"job {job}, of another command, still writes to {path}: wait for its end, or "
+        f"run: scancel {job}"
     )

@@ -1,8 +1,6 @@
 """`bspmpnet-run` runs what run.pl would, and says what went wrong."""
 
-import contextlib
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet2_bspmpnet.jobs.command import UsageError
+from espnet2_bspmpnet.jobs.command_line import UsageError
 from espnet2_bspmpnet.jobs.local import parse
 from tests.processes import completed, is_running, wait_until
 
@@ -110,43 +108,6 @@ def test_matching_lines_are_printed_as_they_come(tmp_path):
         assert job.stdout.read() == "2epoch results: b\n"
 
 
-PROGRESS = "INFO: (epoch [0-9]+(?P<progress>: step)?.*)"
-TRAINING = """
-for line in ("epoch 1: step 1", "epoch 1: step 2", "epoch 1 done", "epoch 2: step 1"):
-    print("[host] INFO:", line, flush=True)
-"""
-
-
-def test_of_a_line_only_the_first_group_is_printed(tmp_path):
-    done = run("--echo", PROGRESS, "a.log", *PYTHON, TRAINING, cwd=tmp_path)
-    assert done.stdout.splitlines() == [
-        "epoch 1: step 1",
-        "epoch 1: step 2",
-        "epoch 1 done",
-        "epoch 2: step 1",
-    ]
-
-
-def test_on_a_terminal_progress_is_one_line_that_the_next_replaces(tmp_path):
-    words = [*COMMAND, "--echo", PROGRESS, "a.log", *PYTHON, TRAINING]
-    ours, theirs = pty.openpty()
-    environment = {**ENVIRONMENT, "COLUMNS": "12"}
-    subprocess.run(words, cwd=tmp_path, env=environment, stdout=theirs, check=True)
-    os.close(theirs)
-    printed = b""
-    with contextlib.suppress(OSError):  # the end of a terminal, to Linux
-        while chunk := os.read(ours, 1024):
-            printed += chunk
-    os.close(ours)
-    clear = "\x1b[K"
-    assert printed.decode() == (
-        f"epoch 1: st{clear}\r" * 2  # cut to the terminal's width
-        + f"epoch 1 done{clear}\r\n"
-        + f"epoch 2: st{clear}\r"
-        + clear  # nothing of it is left at the end
-    )
-
-
 def test_threads_and_gpus_are_shared_out(tmp_path):
     script = (
         "import os, time; time.sleep(0.5);"
@@ -216,33 +177,12 @@ def processes(path: Path) -> list[int]:
     return [int(number) for number in path.read_text().split()]
 
 
-def test_options_may_stand_on_both_sides_of_the_array():
-    options = parse(
-        ["--gpu", "1", "JOB=1:3", "--mem=2G", "x.JOB.log", "cmd", "--gpu", "A=1"]
+def test_what_only_a_cluster_can_do_is_refused_and_the_rest_has_no_effect():
+    assert (
+        parse(["--mem=2G", "--time", "1", "--num_nodes", "1", "a.log", "true"]).gpu == 0
     )
-    assert (options.array, list(options.numbers)) == ("JOB", [1, 2, 3])
-    assert (options.gpu, options.log) == (1, "x.JOB.log")
-    assert options.command == ["cmd", "--gpu", "A=1"]
-
-
-@pytest.mark.parametrize(
-    "words, said",
-    [
-        ("--gup 1 a.log true", "unknown option --gup; known are --max_jobs_run"),
-        ("-g 1 a.log true", "unknown option -g"),
-        ("--gpu", "--gpu needs a value"),
-        ("--gpu x a.log true", "--gpu x: a whole number of at least 0"),
-        ("--max_jobs_run 0 a.log true", "--max_jobs_run 0: .* at least 1"),
-        ("--echo ( a.log true", r"--echo \(: "),
-        ("JOB=3:1 a.JOB.log true", "JOB=3:1: the last number is below the first"),
-        ("JOB=1:3 a.log true", "a.log: the log's name must contain JOB"),
-        ("--num_nodes 2 a.log true", "only this machine; several need --backend slurm"),
-        ("a.log", "a log file and a command are needed"),
-    ],
-)
-def test_a_wrong_command_line_is_named(words, said):
-    with pytest.raises(UsageError, match=said):
-        parse(words.split())
+    with pytest.raises(UsageError, match="this machine; several need --backend slurm"):
+        parse(["--num_nodes", "2", "a.log", "true"])
 
 
 def test_a_wrong_command_line_shows_the_usage_and_ends_with_status_two(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet2_bspmpnet.jobs.command import UsageError
+from espnet2_bspmpnet.jobs.command_line import UsageError
 from espnet2_bspmpnet.jobs.slurm import batch_script, parse, sbatch_options
 from tests.processes import completed, wait_until
 from tests.slurm import SCRIPT, Cluster, running_cluster

@@ -75,6 +75,13 @@ def test_a_step_is_redone_when_its_command_or_what_it_reads_has_changed(data, tm
     assert is_done()
 
 
+def test_a_command_that_ends_with_an_empty_option_can_be_done(tmp_path):
+    marker = tmp_path / ".done"
+    begin_step(marker, [], "local/data.sh --url ")
+    end_step(marker)
+    assert not begin_step(marker, [], "local/data.sh --url ").run
+
+
 def test_what_was_killed_while_it_redid_a_step_leaves_no_marker(data, tmp_path):
     marker = tmp_path / "dump/.done"
     begin_step(marker, [data], "format --fs 16k")
@@ -150,7 +157,7 @@ def test_a_folder_that_was_half_emptied_is_not_resumed(data, tmp_path, monkeypat
     assert not folder.exists()
 
 
-def interrupt(*arguments) -> None:
+def interrupt(*arguments, **options) -> None:
     raise KeyboardInterrupt
 
 
@@ -160,8 +167,10 @@ def test_a_folder_that_a_job_still_writes_to_is_not_emptied(data, tmp_path, queu
     begin_step(folder / ".done", runs="enhance", **step)
     note_job(folder / "logdir")
     queue.write_text("1|RUNNING|None\n2|COMPLETED|None\n")
+    (folder / ".done").touch()
     with pytest.raises(UserError, match=f"job 17, .* writes to {folder}: .*scancel 17"):
         begin_step(folder / ".done", runs="enhance --fs 8k", **step)
+    assert (folder / ".done").exists() and (folder / "logdir").exists()
     assert begin_step(folder / ".done", runs="enhance", **step).run  # it is waited for
     queue.write_text("1|COMPLETED|None\n2|COMPLETED|None\n")
     assert begin_step(folder / ".done", runs="enhance --fs 8k", **step).run

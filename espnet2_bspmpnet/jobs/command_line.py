@@ -1,21 +1,19 @@
-"""What the commands that run jobs share: words, what is shown, exit status.
+"""The command line of `bspmpnet-run` and `bspmpnet-slurm`, which is Kaldi's run.pl's.
 
-`bspmpnet-run` (local.py) and `bspmpnet-slurm` (slurm.py) are called like Kaldi's run.pl.
+    COMMAND [options] [JOB=1:N] LOG COMMAND [ARGUMENT ...]
+
+It is read by hand: to argparse `--sbatch_args --exclusive` lacks a value.
 """
 
 import re
-import shutil
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TypeVar
 
 from espnet2_bspmpnet.errors import UserError
-
-TAIL_LINES = 15
-TAIL_BYTES = 65536
-CLEAR_REST = "\x1b[K"  # a terminal's code: clear from the cursor to the line's end
+from espnet2_bspmpnet.jobs.logs import Job, report
 
 
 class UsageError(Exception):
@@ -51,25 +49,6 @@ class Options:
         return text if self.array is None else text.replace(self.array, str(number))
 
 
-@dataclass
-class Job:
-    """One job: its log and how it ended.
-
-    Args:
-        number: its place in the array.
-        log: its log file.
-        status: exit status, 128 + signal if killed; None while it runs.
-        reason: why it ended, where its status does not tell.
-        echoed: how much of the log was looked at, in bytes.
-    """
-
-    number: int
-    log: Path
-    status: int | None = None
-    reason: str = ""
-    echoed: int = 0
-
-
 def at_least(lowest: int) -> Callable[[str], int]:
     """Return a converter of an option's value that takes whole numbers from `lowest` on."""
 
@@ -98,12 +77,12 @@ def parse(
     Args:
         arguments: without the program's name.
         kind: what to return; an option that it has no field for has no effect.
-        converters: of each option that is known, from text to its value.
+        converters: of each option that is known besides `CONVERTERS`, from text.
 
     Raises:
         UsageError: naming the word that cannot be understood.
     """
-    words = list(arguments)
+    words, converters = list(arguments), {**CONVERTERS, **converters}
     settings: dict = {}
     while words:
         array = re.fullmatch(r"([A-Za-z_]\w*)=(\d+)(?::(\d+))?", words[0])
@@ -146,67 +125,19 @@ def _take_option(
         raise UsageError(f"{option} {value}: {error}") from error
 
 
-def echo_lines(job: Job, echo: re.Pattern) -> None:
-    """Print the lines that have come to a job's log and match."""
-    with job.log.open("rb") as log:
-        log.seek(job.echoed)
-        new = log.read()
-    if job.status is None:
-        # Only whole lines; a progress bar's end with a carriage return.
-        new = new[: max(new.rfind(b"\n"), new.rfind(b"\r")) + 1]
-    job.echoed += len(new)
-    terminal = sys.stdout.isatty()
-    for line in re.split(r"[\r\n]+", new.decode("utf-8", errors="replace")):
-        found = echo.search(line) if line else None
-        if not found:
-            continue
-        shown = found[1] if echo.groups else line
-        if terminal and found.groupdict().get("progress"):
-            # The next line takes its place: it must not be broken, nor reach further.
-            width = shutil.get_terminal_size().columns - 1
-            print(shown[:width], end=CLEAR_REST + "\r", flush=True)
-        else:
-            print(shown, end=(CLEAR_REST if terminal else "") + "\n", flush=True)
-    if terminal and job.status is not None:
-        print(end=CLEAR_REST, flush=True)
-
-
-def report(program: str, jobs: Sequence[Job]) -> int:
-    """Print why jobs failed.
-
-    Args:
-        program: whose message it is.
-        jobs: jobs that have ended.
-
-    Returns:
-        Exit status: 1 if a job failed, else 0.
-    """
-    failed = sorted((job for job in jobs if job.status), key=lambda job: job.number)
-    for job in failed:
-        why = f": {job.reason}" if job.reason else f" with status {job.status}"
-        print(
-            f"{program}: job {job.number} failed{why}, "
-            f"log {job.log}, which ends:\n{_tail(job.log)}",
-            file=sys.stderr,
-        )
-    if len(jobs) > 1 and failed:
-        counts = f"{len(failed)} of {len(jobs)}"
-        print(f"{program}: {counts} jobs failed", file=sys.stderr)
-    return 1 if failed else 0
-
-
-def _tail(log: Path) -> str:
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
-        text = file.read().decode("utf-8", errors="replace")
-    return "\n".join("  " + line for line in text.splitlines()[-TAIL_LINES:])
+def catch_signals() -> list[int]:
+    """Return a list that gets the signals which ask this program to stop."""
+    received: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: received.append(number))
+    return received
 
 
 def run_command_line(
     program: str,
     usage: str,
     run: Callable[[Sequence[str]], Sequence[Job]],
-    words: Sequence[str] | None,
+    arguments: Sequence[str] | None,
 ) -> int:
     """Run jobs as a command line asks, and report.
 
@@ -214,24 +145,23 @@ def run_command_line(
         program: the command's name.
         usage: what its --help prints.
         run: reads the arguments, and runs the jobs to their end.
-        words: arguments without the program's name; None takes the process's own.
+        arguments: without the program's name; None takes the process's own.
 
     Returns:
         Exit status: 0, 1 if a job failed, 2 if the command line is wrong.
     """
-    words = sys.argv[1:] if words is None else words
-    if words and words[0] in ("-h", "--help"):
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] in ("-h", "--help"):
         print(usage, end="")
         return 0
     try:
-        return report(program, run(words))
+        return report(program, run(arguments))
     except UsageError as error:
         print(f"{usage}\n{program}: error: {error}", file=sys.stderr)
         return 2
     except UserError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
-        return 1
+        message = str(error)
     except OSError as error:
-        culprit = f"{error.filename}: {error.strerror}"
-        print(f"{program}: error: {culprit}", file=sys.stderr)
-        return 1
+        message = f"{error.filename}: {error.strerror}"
+    print(f"{program}: error: {message}", file=sys.stderr)
+    return 1

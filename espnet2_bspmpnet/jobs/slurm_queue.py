@@ -25,15 +25,17 @@ STATES_OF_THE_END = {
 
 
 class Slurm:
-    """The job system, as its commands tell of it.
+    """The job system, by its commands.
 
     Args:
-        variables: of the jobs' environment, besides those that are set here.
+        num_threads: OMP_NUM_THREADS of the jobs; None leaves the environment's.
     """
 
-    def __init__(self, **variables: str):
+    def __init__(self, num_threads: int | None = None):
         kept = {k: v for k, v in os.environ.items() if k in OURS or k[:6] != "SLURM_"}
-        self.environment = {"PYTHONUNBUFFERED": "1", **kept, **variables}
+        self.environment = {"PYTHONUNBUFFERED": "1", **kept}
+        if num_threads:
+            self.environment["OMP_NUM_THREADS"] = str(num_threads)
 
     def _call(self, *words: str) -> subprocess.CompletedProcess:
         try:
@@ -69,7 +71,7 @@ class Slurm:
         return done.stdout.strip().partition(";")[0]
 
     def states(self, job_id: str) -> dict[int, tuple[str, str]] | None:
-        """Tell each job's state, and why it waits; None where Slurm does not answer.
+        """Return each job's state, and why it waits; None where Slurm does not answer.
 
         Args:
             job_id: the array's number, or the one job's, whose place is 1.
@@ -85,7 +87,7 @@ class Slurm:
         }
 
     def remembered(self, job_id: str, number: int, array: bool) -> str | None:
-        """Tell the state of a job that has left the queue, where Slurm keeps accounts.
+        """Return the state of a job that has left the queue, if Slurm keeps accounts.
 
         Args:
             job_id: as for `states`.
@@ -116,5 +118,5 @@ class Slurm:
 
 
 def unfinished(states: dict[int, tuple[str, str]]) -> bool:
-    """Tell whether one of these jobs may still run; their states as Slurm gives them."""
+    """Return whether one of these jobs may still run; their states as Slurm gives them."""
     return any(state not in STATES_OF_THE_END for state, _ in states.values())
