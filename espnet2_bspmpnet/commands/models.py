@@ -3,19 +3,16 @@
 import argparse
 from collections.abc import Callable
 
-from espnet2_bspmpnet.commands.options import (
-    arguments,
-    boolean,
-)
+from espnet2_bspmpnet.commands.options import arguments, boolean
 
 
 def upload_model(options: argparse.Namespace) -> None:
     """Upload a packed model and its card to the Hugging Face hub (stage 13)."""
-    from espnet2_bspmpnet.sharing import hub
+    from espnet2_bspmpnet.sharing import hub, upload_folder
 
     values = arguments(options)
     dry_run, private = values.pop("dry_run"), values.pop("private")
-    for path in hub.prepare_upload(**values):
+    for path in upload_folder.prepare_upload(**values):
         print(f"  {path}")
     if dry_run:
         print(f"{options.folder}: this would be uploaded to {options.repo}")
@@ -27,7 +24,7 @@ def download_model(options: argparse.Namespace) -> None:
     """Bring a shared model into an experiment's folder; print the model file's name."""
     from espnet2_bspmpnet.sharing import hub
 
-    print(hub.download_model(**arguments(options)).model.name)
+    print(hub.download_model(**arguments(options)).name)
 
 
 def add_commands(add: Callable) -> None:

@@ -1,0 +1,79 @@
+"""The folder that is uploaded: an unpacked model, as ESPnet expects it, and its card."""
+
+import logging
+import shutil
+from pathlib import Path
+
+from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.files.atomic import write_text
+from espnet2_bspmpnet.sharing.hub import check_repo
+from espnet2_bspmpnet.sharing.model_card import CARD, GENERATED, LICENSE, model_card
+from espnet2_bspmpnet.sharing.packed_model import META, unpack
+
+
+def prepare_upload(
+    packed: str | Path,
+    repo: str,
+    folder: str | Path,
+    recipe: str,
+    language: str | None = None,
+    license: str = LICENSE,
+) -> list[str]:
+    """Write the folder that is uploaded.
+
+    Args:
+        packed: archive made by stage 11.
+        repo: place on the hub, "owner/name".
+        folder: to make; one that is there is replaced, but for a card that was edited.
+        recipe: the recipe that made the model, "corpus/enh1".
+        language: of the speech, a code such as "en", or None.
+        license: the hub's name of the licence.
+
+    Returns:
+        Paths of the files, relative to the folder.
+
+    Raises:
+        UserError: a wrong name, or an archive that is damaged or no packed model.
+    """
+    check_repo(repo)
+    folder = Path(folder)
+    if folder.exists() and not (folder / META).is_file():
+        raise UserError(
+            f"{folder}: is there already and is no unpacked model; name another"
+            " folder, or remove it"
+        )
+    new = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    meta = unpack(packed, new)
+    results = [path.read_text(encoding="utf-8") for path in new.rglob("RESULTS.md")]
+    versions = {name: meta.get(name) for name in ("espnet", "torch", "python")}
+    card = model_card(
+        repo,
+        recipe,
+        (new / meta["yaml_files"]["train_config"]).read_text(encoding="utf-8"),
+        results[0] if results else "",
+        {name: str(found).split()[0] for name, found in versions.items() if found},
+        language,
+        license,
+    )
+    edited = _edited_card(folder)
+    write_text(new / GENERATED, card)
+    write_text(new / CARD, card if edited is None else edited)
+    shutil.rmtree(folder, ignore_errors=True)
+    new.replace(folder)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return sorted(
+        str(path.relative_to(folder)) for path in files if path.name != GENERATED
+    )
+
+
+def _edited_card(folder: Path) -> str | None:
+    """Read the card of a folder that was there, if it was changed since."""
+    card, generated = folder / CARD, folder / GENERATED
+    if not card.is_file() or not generated.is_file():
+        return None
+    text = card.read_text(encoding="utf-8")
+    if text == generated.read_text(encoding="utf-8"):
+        return None
+    logging.warning("%s was edited and stays as it is; remove it for a new one", card)
+    return text
