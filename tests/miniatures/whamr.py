@@ -13,6 +13,8 @@ import soundfile
 from tests.speech import RATE, speechlike
 
 COUNTS = {"tr": 6, "cv": 2, "tt": 2}
+FEW = {"tr": 3, "cv": 1, "tt": 1}
+LISTS = "whamr_scripts/data"
 _SPEAKERS = {"tr": ("01t", "02c", "40n"), "cv": ("01t", "20g"), "tt": ("050", "22h")}
 _FOLDERS = {  # of a speaker, in LDC93S6A
     "01t": "11-1.1/wsj0/si_tr_s",
@@ -36,6 +38,17 @@ def write_sources(folder: Path, counts: dict[str, int] = COUNTS) -> None:
     for number, (split, count) in enumerate(counts.items()):
         rng = np.random.default_rng(number)
         _write_split(folder, split, [_mixture(split, n, rng) for n in range(count)])
+
+
+def generate_from(folder: Path, **changes) -> dict:
+    """Return the options of `generate` that name what `write_sources` wrote."""
+    return {
+        "wsj0": folder / "csr_1",
+        "wham_noise": folder / "wham_noise",
+        "lists": folder / LISTS,
+        "counts": COUNTS,
+        **changes,
+    }
 
 
 def _mixture(split: str, number: int, rng: np.random.Generator) -> dict:
@@ -85,7 +98,7 @@ def _write_split(folder: Path, split: str, mixtures: list[dict]) -> None:
         path = folder / "wham_noise" / split / mixture["name"]
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, mixture["noise"], RATE, subtype="FLOAT")
-    lists = folder / "whamr_scripts" / "data"
+    lists = folder / LISTS
     _write_csv(
         lists / f"mix_2_spk_filenames_{split}.csv",
         ("output_filename", "s1_path", "s2_path"),
