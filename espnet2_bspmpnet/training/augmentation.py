@@ -5,13 +5,12 @@ changes gain and speed of a pair; after that the noises of a batch may change pl
 Validation and inference see the data as they are.
 """
 
-import copy
 import difflib
 import inspect
 import zlib
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import wraps
 
 import numpy as np
 from espnet2.train.preprocessor import AbsPreprocessor, EnhPreprocessor
@@ -115,39 +114,33 @@ def remix(batch: Batch, order: Sequence[int]) -> Batch:
     ]
 
 
-def augmenting(task: type) -> None:
-    """Let a task of ESPnet's know the preprocessor ``bsp_mpnet``; once is enough.
+def build_augmenting(
+    build: Callable[..., AbsPreprocessor], args: Namespace, train: bool
+) -> AugmentingPreprocessor:
+    """Build the preprocessor ``bsp_mpnet``.
 
     Args:
-        task: EnhancementTask, which builds none but its own preprocessors.
+        build: ESPnet's function, which builds none but its own preprocessors.
+        args: of a training.
+        train: whether for training, rather than validation or inference.
+
+    Raises:
+        UserError: for an option or a value that is not allowed.
     """
-    build_preprocess = task.build_preprocess_fn.__func__
-    build_collate = task.build_collate_fn.__func__
-    if getattr(build_preprocess, "augments", False):
-        return
+    own, theirs = split_options(args.preprocessor_conf)
+    if train and own.get("remix_prob"):
+        _check_batches(args)
+    espnets = {"preprocessor": "enh", "preprocessor_conf": theirs}
+    preprocess = build(Namespace(**{**vars(args), **espnets}), train)
+    return AugmentingPreprocessor(preprocess, **own)
 
-    @wraps(build_preprocess)
-    def build_preprocess_fn(task, args, train):
-        if getattr(args, "preprocessor", None) != NAME:
-            return build_preprocess(task, args, train)
-        own, theirs = split_options(args.preprocessor_conf)
-        if train and own.get("remix_prob"):
-            _check_batches(args)
-        args = copy.copy(args)
-        args.preprocessor, args.preprocessor_conf = "enh", theirs
-        return AugmentingPreprocessor(build_preprocess(task, args, train), **own)
 
-    @wraps(build_collate)
-    def build_collate_fn(task, args, train):
-        collate = build_collate(task, args, train)
-        if getattr(args, "preprocessor", None) != NAME or not train:
-            return collate
-        probability = split_options(args.preprocessor_conf)[0].get("remix_prob", 0.0)
-        return RemixingCollate(collate, probability) if probability else collate
-
-    build_preprocess_fn.augments = True
-    task.build_preprocess_fn = classmethod(build_preprocess_fn)
-    task.build_collate_fn = classmethod(build_collate_fn)
+def remixing(collate: Callable[[Batch], tuple], args: Namespace) -> Callable:
+    """Let the noises of training batches change places, if the options say so."""
+    if args.preprocessor != NAME:
+        return collate
+    probability = split_options(args.preprocessor_conf)[0].get("remix_prob")
+    return RemixingCollate(collate, probability) if probability else collate
 
 
 def split_options(options: dict) -> tuple[dict, dict]:
@@ -175,7 +168,12 @@ def own_options() -> list[str]:
     return sorted(_parameters(AugmentingPreprocessor) - {"preprocess"})
 
 
-def _check_batches(args) -> None:
+def _check_batches(args: Namespace) -> None:
+    if getattr(args, "separator", None) != NAME:
+        raise UserError(
+            f"remix_prob: needs 'separator: {NAME}'; the batches of other models stay"
+            " as ESPnet makes them"
+        )
     # ESPnet collates single utterances then, and cuts and batches them afterwards.
     if args.iterator_type == "chunk" and args.chunk_discard_short_samples:
         raise UserError(

@@ -1,56 +1,42 @@
 """How the SSL part is trained beside the rest: its learning rate; what is frozen."""
 
-from collections.abc import Callable, Iterable
-from functools import wraps
+from argparse import Namespace
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 from torch.optim import Optimizer
 
-from espnet2_bspmpnet.enh.separator import BSPMPNetSeparator
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.network.bsp_mpnet import BSPMPNet
 
 
-def find_network(model: nn.Module) -> BSPMPNet | None:
-    """Return the BSP-MPNet inside an ESPnet model, or None where it has another."""
-    separator = getattr(model, "separator", None)
-    return separator.bsp_mpnet if isinstance(separator, BSPMPNetSeparator) else None
-
-
-def scaling_ssl(build_optimizers: Callable) -> Callable:
-    """Let a task's ``build_optimizers`` give the SSL part its own learning rate.
+def scale_ssl(
+    optimizers: Sequence[Optimizer], args: Namespace, network: BSPMPNet
+) -> Sequence[Optimizer]:
+    """Give the SSL part its own learning rate, the option ``ssl_lr_scale``.
 
     Args:
-        build_optimizers: ESPnet's (task, args, model) -> optimizers.
+        optimizers: as ESPnet builds them.
+        args: of the training.
+        network: whose parameters they have.
 
     Returns:
-        the same, with ``ssl_lr_scale`` applied; a function that does so already is
-        returned as it is.
+        the same optimizers; resuming refuses a checkpoint of other groups.
+
+    Raises:
+        UserError: with ``sharded_ddp``.
     """
-    if getattr(build_optimizers, "scales_ssl", False):
-        return build_optimizers
-
-    @wraps(build_optimizers)
-    def build_and_scale(task, args, model):
-        optimizers = build_optimizers(task, args, model=model)
-        network = find_network(model)
-        if network is None:
-            return optimizers
-        for optimizer in optimizers:
-            if network.ssl.lr_scale != 1:
-                if args.sharded_ddp:
-                    raise UserError(
-                        "ssl_lr_scale: sharded_ddp knows one learning rate only; leave"
-                        " one of the two away"
-                    )
-                scale_ssl_learning_rate(
-                    optimizer, network.ssl.parameters(), network.ssl.lr_scale
-                )
-            optimizer.register_load_state_dict_pre_hook(_refuse_other_groups)
-        return optimizers
-
-    build_and_scale.scales_ssl = True
-    return build_and_scale
+    scale = network.ssl.lr_scale
+    if scale != 1 and args.sharded_ddp:
+        raise UserError(
+            "ssl_lr_scale: sharded_ddp knows one learning rate only; leave out one of"
+            " the two"
+        )
+    for optimizer in optimizers:
+        if scale != 1:
+            scale_ssl_learning_rate(optimizer, network.ssl.parameters(), scale)
+        optimizer.register_load_state_dict_pre_hook(_refuse_other_groups)
+    return optimizers
 
 
 def scale_ssl_learning_rate(

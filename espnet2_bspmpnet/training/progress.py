@@ -1,205 +1,82 @@
-"""How far training is: a line now and then within an epoch, and one for each epoch.
-
-They go to the log, where `bspmpnet-run --echo` and people find them.
-"""
+"""How far training is, in the log: a line every so many steps, and one for each epoch."""
 
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from operator import length_hint
 
 from espnet2.train.reporter import Reporter, SubReporter, aggregate
 
 TOTALS = ("loss", "bsp_mpnet_loss")  # what the parts of the loss add up to
 
 
-class Progress:
-    """Tells in the log how far training is, and how good.
+def log_interval(batches: Iterable, options) -> int:
+    """Return the steps between two lines; by default, as ESPnet, 1/20 of an epoch."""
+    steps = length_hint(batches)
+    return options.log_interval or (max(steps // 20, 10) if steps else 100)
 
-    Args:
-        max_epoch: number of the last epoch.
-        best_model_criterion: ESPnet's (phase, name, mode) triples.
-        log_interval: steps between two lines; None for ESPnet's choice, a twentieth of
-            the epoch but 10 at least.
-        processes: that train together, each on its share of every batch.
-    """
 
-    def __init__(
-        self,
-        max_epoch: int,
-        best_model_criterion: Sequence[Sequence[str]],
-        log_interval: int | None = None,
-        processes: int = 1,
-    ):
-        self.max_epoch = max_epoch
-        self.log_interval = log_interval
-        self.processes = processes
-        self._modes = {
-            name: mode for phase, name, mode in best_model_criterion if phase == "valid"
-        }
-        self._best: dict[str, float] = {}
-        self._finished = 0  # epochs, by this process
-        self._began = time.perf_counter()
-        self._train: tuple[SubReporter, Watched] | None = None
+def logging_steps(batches: Iterable, reporter: SubReporter, options) -> Iterator:
+    """Yield an epoch's batches, and log what the reporter has of those before."""
+    interval, steps = log_interval(batches, options), length_hint(batches)
+    epoch = f"epoch {reporter.get_epoch()}/{options.max_epoch}"
+    for step, batch in enumerate(batches, 1):
+        yield batch
+        if step % interval:
+            continue
+        words = [f"step {step}/{steps}" if steps else f"step {step}"]
+        if reporter.key == "valid":
+            words[0] += " of validation"
+        elif losses := reporter.stats.get("loss"):
+            words += [f"loss {aggregate(losses[-interval:]):.3f}", *speed(reporter)]
+        if steps:
+            seconds = time.perf_counter() - reporter.start_time
+            words.append(f"{_duration(seconds / step * (steps - step))} to go")
+        logging.info("%s: %s", epoch, ", ".join(words))
 
-    def recall(self, reporter: Reporter) -> None:
-        """Take over the best values of the epochs before a resumption."""
-        for phases in reporter.stats.values():
-            self._find_best(phases.get("valid", {}))
 
-    def training(self, batches: Iterable, reporter: SubReporter) -> "Watched":
-        """Give the batches of an epoch's training, and tell how far they are used up.
+def speed(reporter: SubReporter) -> list[str]:
+    """Learning rate of the first group of parameters, and examples per second."""
+    rates = [value.value for value in reporter.stats.get("optim0_lr0", ())]
+    words = [f"lr {rate:.2e}" for rate in rates if math.isfinite(rate)][-1:]
+    # ESPnet weights a loss by its examples, those of all processes.
+    if examples := sum(value.weight for value in reporter.stats.get("loss", ())):
+        seconds = time.perf_counter() - reporter.start_time
+        words.append(f"{examples / seconds:.1f} examples/s")
+    return words
 
-        Args:
-            batches: ESPnet's iterator of utterance ids and tensors.
-            reporter: gets the values of each step.
-        """
 
-        def tell(watched: Watched) -> None:
-            words = []
-            if reporter.stats.get("loss"):
-                loss = aggregate(reporter.stats["loss"][-watched.interval :])
-                words.append(f"loss {loss:.3f}")
-            words += [*self._rates(), *watched.remaining()]
-            self._log(reporter, f": step {watched.position()}, {', '.join(words)}")
-
-        watched = Watched(batches, self.log_interval, tell)
-        self._train = reporter, watched
-        return watched
-
-    def validation(self, batches: Iterable, reporter: SubReporter) -> "Watched":
-        """Give the batches of a validation, and tell how far they are used up."""
-
-        def tell(watched: Watched) -> None:
-            where = f"step {watched.position()} of validation"
-            self._log(reporter, f": {', '.join([where, *watched.remaining()])}")
-
-        return Watched(batches, self.log_interval, tell)
-
-    def summarise(self, reporter: SubReporter) -> None:
-        """Tell in one line what an epoch has come to.
-
-        Args:
-            reporter: has the values of the epoch's validation.
-        """
-        self._finished += 1
-        train, valid = _means(self._train[0]), _means(reporter)
-        best = self._find_best(valid)
-        # Measured in validation only: they watch, and are no part of the loss.
-        watching = sorted(valid.keys() - train)
+def epoch_line(reporter: Reporter, trained: list[str], options) -> str:
+    """Sum up the latest epoch; `trained` is the :func:`speed` of its training."""
+    epoch = reporter.get_epoch()
+    train, valid = (reporter.stats[epoch][phase] for phase in ("train", "valid"))
+    best = [
+        name
+        for phase, name, mode in options.best_model_criterion
+        if phase == "valid" and math.isfinite(valid.get(name, math.nan))
+        and reporter.get_best_epoch(phase, name, mode) == epoch
+    ]  # fmt: skip
+    parts = [name for name in train if name.endswith("_loss") and name not in TOTALS]
+    watched = sorted(valid.keys() - train)  # in validation only, no part of the loss
+    words = []
+    if "loss" in train:
+        values = [_value(name.removesuffix("_loss"), train[name]) for name in parts]
+        in_parts = f" ({', '.join(values)})" if parts else ""
+        words.append(f"train {_value('loss', train['loss'])}{in_parts}")
+    if "loss" in valid:
         values = [
             _value(name, valid[name]) + (" (best)" if name in best else "")
-            for name in ("loss", *watching)
-            if name in valid
+            for name in ("loss", *watched)
         ]
-        words = [f"train {_loss(train)}"] if "loss" in train else []
-        words += [f"valid {', '.join(values)}"] if values else []
-        rates = self._rates()
-        epochs_left = self.max_epoch - reporter.get_epoch()
-        if epochs_left > 0:
-            elapsed = time.perf_counter() - self._began
-            rates.append(f"{_duration(elapsed / self._finished * epochs_left)} left")
-        self._log(reporter, f" done: {'; '.join([*words, ', '.join(rates)])}")
-
-    def _log(self, reporter: SubReporter, text: str) -> None:
-        logging.info("epoch %d/%d%s", reporter.get_epoch(), self.max_epoch, text)
-
-    def _rates(self) -> list[str]:
-        """Learning rate of the first group of parameters, and the speed."""
-        reporter, watched = self._train
-        rates = [value.value for value in reporter.stats.get("optim0_lr0", ())]
-        rates = [rate for rate in rates if math.isfinite(rate)]  # NaN: no update
-        words = [f"lr {rates[-1]:.2e}"] if rates else []
-        if watched.examples:
-            speed = watched.examples * self.processes / watched.seconds
-            words.append(f"{speed:.1f} examples/s")
-        return words
-
-    def _find_best(self, valid: Mapping[str, float]) -> set[str]:
-        """Tell which values are the best so far, and keep them in mind."""
-        found = set()
-        for name, mode in self._modes.items():
-            value = valid.get(name, math.nan)
-            if not math.isfinite(value):
-                continue
-            before = self._best.get(name)
-            better = before is None or (
-                value > before if mode == "max" else value < before
-            )
-            if better:
-                self._best[name] = value
-                found.add(name)
-        return found
-
-
-class Watched:
-    """An iterator's batches, of the same number, while a clock runs.
-
-    Args:
-        batches: of utterance ids and tensors.
-        interval: steps after which to tell; None for ESPnet's choice.
-        tell: called with this object.
-    """
-
-    def __init__(
-        self,
-        batches: Iterable,
-        interval: int | None,
-        tell: Callable[["Watched"], None],
-    ):
-        self._batches, self._tell = batches, tell
-        try:
-            self.steps = len(batches)
-        except TypeError:
-            self.steps = None
-        self.interval = interval or (max(self.steps // 20, 10) if self.steps else 100)
-        self.step = self.examples = 0
-        self.seconds = 0.0
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __iter__(self) -> Iterator:
-        began = time.perf_counter()
-        for utterances, batch in self._batches:
-            yield utterances, batch
-            # The next batch is asked for: that step is done.
-            self.step += 1
-            self.examples += len(utterances)
-            self.seconds = time.perf_counter() - began
-            if self.step % self.interval == 0:
-                self._tell(self)
-
-    def position(self) -> str:
-        """The step, and of how many, if that is known."""
-        return str(self.step) if self.steps is None else f"{self.step}/{self.steps}"
-
-    def remaining(self) -> list[str]:
-        """How long the rest takes, if that can be told."""
-        if self.steps is None:
-            return []
-        seconds = self.seconds / self.step * (self.steps - self.step)
-        return [f"{_duration(seconds)} to go"]
-
-
-def _means(reporter: SubReporter) -> dict[str, float]:
-    """Mean values of an epoch, of those that ESPnet averages over utterances."""
-    return {
-        name: float(aggregate(values))
-        for name, values in reporter.stats.items()
-        if values and hasattr(values[0], "weight")
-    }
-
-
-def _loss(train: Mapping[str, float]) -> str:
-    parts = [
-        _value(name.removesuffix("_loss"), value)
-        for name, value in train.items()
-        if name.endswith("_loss") and name not in TOTALS
-    ]
-    total = _value("loss", train["loss"])
-    return f"{total} ({', '.join(parts)})" if parts else total
+        words.append(f"valid {', '.join(values)}")
+    if options.max_epoch > epoch:
+        seconds = (train["time"] + valid["time"]).total_seconds()
+        left = _duration(seconds * (options.max_epoch - epoch))
+        trained = [*trained, f"{left} left"]
+    words.append(", ".join(trained))
+    return f"epoch {epoch}/{options.max_epoch} done: {'; '.join(words)}"
 
 
 def _value(name: str, value: float) -> str:

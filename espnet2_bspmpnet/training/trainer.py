@@ -1,4 +1,4 @@
-"""Training that survives being killed, and says how far it is.
+"""Training that survives being killed, and reports its progress.
 
 ESPnet's trainer writes its checkpoint in place and then, one after the other, the
 epoch's model and the links to the latest and best; killed in between it resumes from a
@@ -6,16 +6,16 @@ torn file or misses a model.
 """
 
 import logging
-import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
 import torch
 from espnet2.train import trainer as espnet_trainer
-from espnet2.train.reporter import Reporter
 from espnet2.train.trainer import Trainer
 
 from espnet2_bspmpnet.enh.losses import need_waveform
@@ -23,72 +23,45 @@ from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.atomic import replacing
 from espnet2_bspmpnet.files.checkpoints import read_checkpoint
 from espnet2_bspmpnet.jobs.state import started_from_scratch, starts_from_scratch
-from espnet2_bspmpnet.training.augmentation import augmenting
+from espnet2_bspmpnet.network.bsp_mpnet import BSPMPNet
 from espnet2_bspmpnet.training.feature_cache import caching_features
-from espnet2_bspmpnet.training.fine_tuning import (
-    find_network,
-    scaling_ssl,
-    trainable_table,
-)
-from espnet2_bspmpnet.training.progress import Progress
+from espnet2_bspmpnet.training.fine_tuning import trainable_table
+from espnet2_bspmpnet.training.progress import log_interval, logging_steps
+from espnet2_bspmpnet.training.reporter import ProgressReporter, RankingReporter
 
 OLD = "old"  # where the files of the training before go
 FILES = ("checkpoint.pth", "*epoch.pth", "*.best.pth", "latest.pth", "*.ave*.pth")
 
 
 class ResumableTrainer(Trainer):
-    """ESPnet's trainer, with its files written beside and renamed."""
-
-    progress: Progress  # of the training that runs
-
-    @classmethod
-    def install(cls, task: type) -> None:
-        """Make a task train with this trainer, unless it has one of its own.
-
-        Its optimizers are from now on built with ``ssl_lr_scale``, its batches with
-        the preprocessor ``bsp_mpnet`` where asked for, in any case.
-        """
-        if task.trainer is Trainer:
-            task.trainer = cls
-        build_optimizers = scaling_ssl(task.build_optimizers.__func__)
-        task.build_optimizers = classmethod(build_optimizers)
-        augmenting(task)
+    """ESPnet's trainer of a BSP-MPNet, with its files written beside and renamed."""
 
     @classmethod
     def run(cls, *, model, trainer_options, distributed_option, **rest) -> None:
         """Train; first finish what a killed run left undone after its checkpoint."""
         output_dir = Path(trainer_options.output_dir)
-        distributed = distributed_option.distributed
-        first = not distributed or distributed_option.dist_rank == 0
+        first = not distributed_option.distributed or distributed_option.dist_rank == 0
         if first:
             if not trainer_options.resume or starts_from_scratch(output_dir):
                 set_aside(output_dir)
             finish_epoch(output_dir, trainer_options.best_model_criterion)
-        if distributed:  # all look for the checkpoint after it was set aside
+        if distributed_option.distributed:  # all look for the checkpoint after that
             torch.distributed.barrier()
         # ESPnet 202511 would train one more epoch and look then.
         if (epoch := early_end(output_dir, trainer_options)) is not None:
             trainer_options.max_epoch = epoch
-        network = find_network(model)
-        if first and network is not None:
-            logging.info("What is trained:\n%s", trainable_table(network))
-        if first and trainer_options.use_amp and trainer_options.ngpu == 0:
-            logging.info(
-                "use_amp: bfloat16 on the CPU; warnings of CUDA mean GPUs alone"
-            )
-        ssl = None if network is None else network.ssl
-        if network is not None:
-            checkpoint = output_dir / "checkpoint.pth"
-            if not (trainer_options.resume and checkpoint.exists()):
-                ssl.load_pretrained()
-            model.separator.waveform_in_training = need_waveform(model.loss_wrappers)
-        cls.progress = Progress(
-            trainer_options.max_epoch,
-            trainer_options.best_model_criterion,
-            trainer_options.log_interval,
-            distributed_option.dist_world_size if distributed else 1,
-        )
-        with saving_whole_files(), ranking_nan_last(), caching_features(ssl):
+        ssl = model.separator.bsp_mpnet.ssl
+        if not (trainer_options.resume and (output_dir / "checkpoint.pth").exists()):
+            ssl.load_pretrained()
+        model.separator.waveform_in_training = need_waveform(model.loss_wrappers)
+        if first:
+            log_setting(model.separator.bsp_mpnet, trainer_options)
+        reporter = partial(ProgressReporter, trainer_options)
+        with (
+            saving_whole_files(),
+            replaced(espnet_trainer, "Reporter", reporter),
+            caching_features(ssl),
+        ):
             super().run(
                 model=model,
                 trainer_options=trainer_options,
@@ -97,22 +70,18 @@ class ResumableTrainer(Trainer):
             )
 
     @classmethod
-    def resume(cls, *, reporter, **rest) -> None:
-        """Resume from a checkpoint."""
-        super().resume(reporter=reporter, **rest)
-        cls.progress.recall(reporter)
-
-    @classmethod
     def train_one_epoch(cls, *, model, iterator, reporter, options, **rest) -> bool:
-        """Train one epoch, telling its progress.
+        """Train one epoch, and log its progress.
 
         Raises:
             UserError: no step had finite gradients, of which ESPnet would only warn.
         """
+        # ESPnet's own lines and TensorBoard's values come at the same steps.
+        options = replace(options, log_interval=log_interval(iterator, options))
         with mixed_precision_on_cpu(model, options):
             nothing_learnt = super().train_one_epoch(
                 model=model,
-                iterator=cls.progress.training(iterator, reporter),
+                iterator=logging_steps(iterator, reporter, options),
                 reporter=reporter,
                 options=options,
                 **rest,
@@ -127,39 +96,48 @@ class ResumableTrainer(Trainer):
 
     @classmethod
     def validate_one_epoch(cls, *, model, iterator, reporter, options, **rest) -> None:
-        """Validate, telling the progress and what the epoch came to."""
+        """Validate, and log the progress."""
         with mixed_precision_on_cpu(model, options):
             super().validate_one_epoch(
                 model=model,
-                iterator=cls.progress.validation(iterator, reporter),
+                iterator=logging_steps(iterator, reporter, options),
                 reporter=reporter,
                 options=options,
                 **rest,
             )
-        cls.progress.summarise(reporter)
 
 
-class RankingReporter(Reporter):
-    """ESPnet's reporter, to which NaN, of an epoch that came first, is the best."""
-
-    def sort_epochs_and_values(self, key: str, key2: str, mode: str) -> list:
-        """Give epochs and their values, the best first, those without one last."""
-
-        def rank(found: tuple[int, float]) -> tuple:
-            epoch, value = found
-            return math.isnan(value), -value if mode == "max" else value, epoch
-
-        return sorted(super().sort_epochs_and_values(key, key2, mode), key=rank)
+def log_setting(network: BSPMPNet, options) -> None:
+    """Log what is trained, and in which precision where that may be misunderstood."""
+    logging.info("What is trained:\n%s", trainable_table(network))
+    if options.use_amp and options.ngpu == 0:
+        logging.info("use_amp: bfloat16 on the CPU; warnings of CUDA mean GPUs alone")
 
 
 @contextmanager
-def ranking_nan_last() -> Iterator[None]:
-    """Within this context ESPnet's trainer uses RankingReporter."""
-    espnet_trainer.Reporter = RankingReporter
+def replaced(owner: object, name: str, value: object) -> Iterator[None]:
+    """Within this context ``owner.name`` is another one."""
+    original = getattr(owner, name)
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        espnet_trainer.Reporter = Reporter
+        setattr(owner, name, original)
+
+
+@contextmanager
+def saving_whole_files() -> Iterator[None]:
+    """Within this context torch.save leaves a whole new file, or the old one."""
+    save = torch.save
+
+    def save_beside(obj, f, *args, **kwargs):
+        if not isinstance(f, (str, PathLike)):
+            return save(obj, f, *args, **kwargs)
+        with replacing(f) as temporary:
+            return save(obj, temporary, *args, **kwargs)
+
+    with replaced(torch, "save", save_beside):
+        yield
 
 
 @contextmanager
@@ -196,26 +174,10 @@ def set_aside(output_dir: Path) -> None:
             if path.is_dir():
                 shutil.rmtree(old / path.name, ignore_errors=True)
             path.replace(old / path.name)
-        logging.info("Training starts anew; the files of the one before are in %s", old)
+        logging.info(
+            "Training starts from scratch; the files of the one before are in %s", old
+        )
     started_from_scratch(output_dir)
-
-
-@contextmanager
-def saving_whole_files() -> Iterator[None]:
-    """Within this context torch.save leaves a whole new file, or the old one."""
-    save = torch.save
-
-    def save_beside(obj, f, *args, **kwargs):
-        if not isinstance(f, (str, PathLike)):
-            return save(obj, f, *args, **kwargs)
-        with replacing(f) as temporary:
-            return save(obj, temporary, *args, **kwargs)
-
-    torch.save = save_beside
-    try:
-        yield
-    finally:
-        torch.save = save
 
 
 def finish_epoch(output_dir: Path, best_model_criterion) -> None:

@@ -15,6 +15,7 @@ from espnet2_bspmpnet.training.augmentation import (
     change_speed,
     remix,
 )
+from espnet2_bspmpnet.training.task import training_task
 from tests.speech import noisy, speechlike
 
 ENH = {"sample_rate": 16000, "num_spk": 1}
@@ -30,10 +31,17 @@ def task():
 @pytest.fixture
 def build(task):
     """Return a function that builds preprocessor and collate function of a config."""
+    task = training_task(task)
 
-    def build(conf, name="bsp_mpnet", train=True, **args):
-        args = {"iterator_type": "sequence", "chunk_discard_short_samples": True} | args
-        args = Namespace(preprocessor=name, preprocessor_conf=conf, **args)
+    def build(conf, name="bsp_mpnet", train=True, **changes):
+        args = Namespace(
+            separator="bsp_mpnet",
+            preprocessor=name,
+            preprocessor_conf=conf,
+            iterator_type="sequence",
+            chunk_discard_short_samples=True,
+        )
+        vars(args).update(changes)
         return task.build_preprocess_fn(args, train), task.build_collate_fn(args, train)
 
     return build
@@ -271,7 +279,8 @@ def test_remixing_is_refused_where_batches_are_made_of_chunks(build):
     build({**ENH, "remix_prob": 0.5}, chunk_discard_short_samples=False, **chunks)
 
 
-def test_a_preprocessor_of_the_right_kind_is_registered(task):
-    from espnet2.tasks.enh import preprocessor_choices
-
-    assert preprocessor_choices.get_class("bsp_mpnet") is AugmentingPreprocessor
+def test_other_models_may_have_the_preprocessor_but_keep_their_batches(build):
+    preprocess, _ = build({**ENH, "gain_range": [-6, 6]}, separator="rnn")
+    assert isinstance(preprocess, AugmentingPreprocessor)
+    with pytest.raises(UserError, match="remix_prob: needs 'separator: bsp_mpnet'"):
+        build({**ENH, "remix_prob": 0.5}, separator="rnn")

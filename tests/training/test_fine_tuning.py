@@ -11,11 +11,11 @@ from torch import nn
 
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.training.fine_tuning import (
-    find_network,
+    scale_ssl,
     scale_ssl_learning_rate,
-    scaling_ssl,
     trainable_table,
 )
+from espnet2_bspmpnet.training.task import training_task
 from tests.networks import tiny_separator
 
 SCHEDULERS = {
@@ -41,7 +41,7 @@ def enhancement_model(lr_scale=1.0, **changes):
 
 
 def build(model, optim="adam", exclude_weight_decay=False, sharded_ddp=False, **conf):
-    """Build optimizers as ESPnet does for a configuration with these options."""
+    """Build optimizers as a training does for a configuration with these options."""
     args = Namespace(
         optim=optim,
         optim_conf={"lr": 0.1, **conf},
@@ -49,7 +49,8 @@ def build(model, optim="adam", exclude_weight_decay=False, sharded_ddp=False, **
         exclude_weight_decay=exclude_weight_decay,
         exclude_weight_decay_conf={},
     )
-    (optimizer,) = EnhancementTask.build_optimizers(args, model=model)
+    task = training_task(EnhancementTask)
+    (optimizer,) = task.build_optimizers(args, model=model)
     return optimizer
 
 
@@ -168,18 +169,6 @@ def test_without_a_scale_the_optimizer_is_espnets():
     assert group["params"] == list(model.parameters())
 
 
-def test_other_models_are_left_alone():
-    model = Model(nn.Linear(2, 2))
-    assert find_network(model) is None
-    assert find_network(nn.Linear(2, 2)) is None
-    assert len(build(model).param_groups) == 1
-
-
-def test_a_task_is_changed_once():
-    build_optimizers = EnhancementTask.build_optimizers.__func__
-    assert scaling_ssl(build_optimizers) is build_optimizers
-
-
 def test_a_changed_scale_is_named_when_a_checkpoint_is_resumed():
     plain, scaled = build(enhancement_model()), build(enhancement_model(0.1))
     with pytest.raises(UserError, match="1 group.s. .* 2: ssl_lr_scale or"):
@@ -190,10 +179,9 @@ def test_a_changed_scale_is_named_when_a_checkpoint_is_resumed():
 
 def test_sharded_training_is_refused():
     optimizer = torch.optim.Adam(nn.Linear(1, 1).parameters())
-    build_optimizers = scaling_ssl(lambda task, args, model: [optimizer])
-    args = Namespace(sharded_ddp=True)
+    network = tiny_separator(ssl_lr_scale=0.1).bsp_mpnet
     with pytest.raises(UserError, match="sharded_ddp knows one learning rate"):
-        build_optimizers(EnhancementTask, args, enhancement_model(0.1))
+        scale_ssl([optimizer], Namespace(sharded_ddp=True), network)
 
 
 def rows(network):
