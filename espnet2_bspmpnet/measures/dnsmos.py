@@ -1,11 +1,9 @@
 """DNSMOS: the ratings that listeners would give to speech, without a reference.
 
 C. Reddy, V. Gopal and R. Cutler, "DNSMOS P.835" (ICASSP 2022).  The networks are those
-that Microsoft publishes in the package ``speechmos``.  That package runs each of them
-over windows of nine seconds that begin one second apart, from scratch.  The same
-numbers come several times faster from two observations: what such windows have in
-common is the same in all of them, but for a few rows at either end; and nine of ten
-activations are zero, which a convolution may skip.
+that Microsoft publishes in the package ``speechmos``, which runs them over windows of
+nine seconds that start one second apart, each from scratch.  Here what these windows have
+in common is computed once, by convolutions that skip zeros.  See docs/dnsmos.md.
 """
 
 from collections.abc import Sequence
@@ -17,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from espnet2_bspmpnet.errors import MachineError
+from espnet2_bspmpnet.measures.sparse_convolution import Convolution, convolution, run
 from espnet2_bspmpnet.sample_rate import SAMPLE_RATE
 
 HOP = 160
@@ -26,14 +25,14 @@ ROWS = 900  # spectra in a window
 ROWS_A_SECOND = SAMPLE_RATE // HOP
 
 # The steps that windows share: before the third pooling, whose pairs of rows differ
-# between windows that begin an odd number of seconds apart.
+# between windows that start an odd number of seconds apart.
 SHARED_STEPS = 8
 STRIDE = 4  # rows that become one row in them
-MARGIN = 12  # rows that know of a border 10 rows away, rounded up to the stride
+MARGIN = 12  # rows that a border 10 rows away changes, rounded up to the stride
 EDGE = MARGIN // STRIDE
 BLOCK = 200  # rows that are computed at a time: 40 MB
 
-# From the networks' outcome to ratings, highest power first.
+# From the networks' outputs to ratings, highest power first.
 RATING_SIG = (-0.08397278, 1.22083953, 0.0052439)
 RATING_BAK = (-0.13166888, 1.60915514, -0.39604546)
 RATING_OVRL = (-0.06766283, 1.11546468, 0.04602535)
@@ -42,135 +41,19 @@ MEL_BANDS = 120
 MEL_WINDOW = 321
 MEL_RANGE = 80.0  # dB below the loudest
 
-CACHE_LINE = 64  # bytes
-
-
-def _scatter(values, weights, bias, least, outcome):
-    # A convolution of 3 x 3 that adds each value's part to the nine places around it,
-    # two channels at a time.  values [rows, columns, channels] and outcome
-    # [rows, columns, width] both have a frame of one, whose content means nothing.
-    rows, columns, channels = values.shape
-    width = len(bias)
-    flat = outcome.reshape(rows * columns * width)
-    for place in range(2 * columns):
-        for i in range(width):
-            flat[place * width + i] = bias[i]
-    found = np.empty(channels + 1, np.int64)
-    for row in range(1, rows - 1):
-        for column in range(columns):
-            for i in range(width):
-                outcome[row + 1, column, i] = bias[i]
-        for column in range(1, columns - 1):
-            here = values[row, column]
-            count = 0
-            for channel in range(channels):
-                found[count] = channel
-                count += here[channel] > least
-            found[count] = channels - 1
-            for pair in range(0, count, 2):
-                one, two = found[pair], found[pair + 1]
-                first, second = here[one], here[two]
-                if pair + 1 == count:
-                    second = np.float32(0.0)
-                for line in range(3):
-                    start = ((row + line - 1) * columns + column - 1) * width
-                    around = flat[start : start + 3 * width]
-                    ours, theirs = weights[line, one], weights[line, two]
-                    for i in range(len(ours)):
-                        around[i] += first * ours[i] + second * theirs[i]
-
-
-@cache
-def _compiled():
-    import numba
-
-    signature = numba.void(
-        numba.float32[:, :, ::1],
-        numba.float32[:, :, ::1],
-        numba.float32[::1],
-        numba.float64,
-        numba.float32[:, :, ::1],
-    )
-    try:
-        return numba.njit(signature, fastmath={"contract"}, cache=True)(_scatter)
-    except RuntimeError:
-        # Nowhere to keep what was compiled: each process compiles anew.
-        return numba.njit(signature, fastmath={"contract"})(_scatter)
-
-
-def _aligned(shape: tuple[int, ...]) -> np.ndarray:
-    # Vectors of the processor that begin where its cache lines do: a quarter faster.
-    size = 4 * int(np.prod(shape))
-    memory = np.empty(size + CACHE_LINE, np.uint8)
-    start = -memory.ctypes.data % CACHE_LINE
-    return memory[start : start + size].view(np.float32).reshape(shape)
-
-
-class _Convolution(NamedTuple):
-    """A convolution of 3 x 3, and what goes with it.
-
-    Args:
-        weights: [3, channels, 3 * width]: for each row of the outcome from the one
-            above to the one below, and each input channel, what a value adds to the
-            columns left of it, its own and right of it.
-        bias: [width].
-        least: inputs that are no more than this do not count; 0 rectifies them.
-    """
-
-    weights: np.ndarray
-    bias: np.ndarray
-    least: float
-
-
-def _convolution(weights: np.ndarray, bias: np.ndarray, least: float) -> _Convolution:
-    # [width, channels, 3, 3], turned round: from where a value goes to what it meets.
-    turned = weights[:, :, ::-1, ::-1].transpose(2, 1, 3, 0)
-    packed = _aligned((*turned.shape[:2], 3 * len(bias)))
-    packed[:] = turned.reshape(packed.shape)
-    return _Convolution(packed, np.array(bias), least)  # one that may be written to
-
-
-def _convolve(values: np.ndarray, step: _Convolution) -> np.ndarray:
-    outcome = _aligned((*values.shape[:2], len(step.bias)))
-    _compiled()(values, step.weights, step.bias, step.least, outcome)
-    return outcome
-
-
-def _pool(values: np.ndarray) -> np.ndarray:
-    # The greatest of each 2 x 2, with the frame of one that _convolve passes over.
-    rows, columns = (size // 2 for size in (values.shape[0] - 2, values.shape[1] - 2))
-    inner = values[1 : 1 + 2 * rows, 1 : 1 + 2 * columns]
-    pooled = np.empty((rows + 2, columns + 2, values.shape[2]), np.float32)
-    tall = np.maximum(inner[::2], inner[1::2])
-    np.maximum(tall[:, ::2], tall[:, 1::2], out=pooled[1:-1, 1:-1])
-    return pooled
-
-
-def _run(steps: Sequence[_Convolution | None], values: np.ndarray) -> np.ndarray:
-    # [rows, columns, channels] to what the last step makes of it, not rectified.
-    values = np.pad(values, ((1, 1), (1, 1), (0, 0)))
-    for step in steps:
-        values = _pool(values) if step is None else _convolve(values, step)
-    return values[1:-1, 1:-1]
-
 
 class _Network(NamedTuple):
     """A network as its file describes it.
 
     Args:
         transform: frames [320] to real and imaginary spectra [322], or None.
-        steps: convolutions, and None for a pooling of 2 x 2.
+        steps: of its convolutional part, see `sparse_convolution.run`.
         layers: weights and bias of the fully connected layers.
     """
 
     transform: np.ndarray | None
-    steps: list[_Convolution | None]
+    steps: list[Convolution | None]
     layers: list[tuple[np.ndarray, np.ndarray]]
-
-
-def _bias_after(graph, node) -> str:
-    (add,) = (n for n in graph.node if node.output[0] in n.input)
-    return next(name for name in add.input if name != node.output[0])
 
 
 def _read(path: Path) -> _Network:
@@ -185,11 +68,13 @@ def _read(path: Path) -> _Network:
         if node.op_type == "Conv" and constants[0].ndim == 3:
             transforms.append(constants[0][:, :, 0].T)
         elif node.op_type == "Conv":
-            steps.append(_convolution(*constants, least=0.0 if steps else -np.inf))
+            steps.append(convolution(*constants, 0.0 if steps else -np.inf))
         elif node.op_type == "MaxPool":
             steps.append(None)
         elif node.op_type == "MatMul":
-            layers.append((constants[0], tensors[_bias_after(graph, node)]))
+            (add,) = (n for n in graph.node if node.output[0] in n.input)
+            (bias,) = (tensors[name] for name in add.input if name in tensors)
+            layers.append((constants[0], bias))
     transform = np.concatenate(transforms, axis=1) if transforms else None
     return _Network(transform, steps, layers)
 
@@ -226,24 +111,24 @@ def _p835(network: _Network, wave: np.ndarray, starts: Sequence[int]) -> np.ndar
     spectra = _log_power(network.transform, wave, rows)  # [rows, 161]
     shared, rest = network.steps[:SHARED_STEPS], network.steps[SHARED_STEPS:]
 
-    def outcome(begin: int, end: int, first: int, last: int) -> np.ndarray:
+    def activations(begin: int, end: int, first: int, last: int) -> np.ndarray:
         # Of rows begin to end, as if there were none before first and from last on.
         before, after = max(begin - MARGIN, first), min(end + MARGIN, last)
-        found = _run(shared, spectra[before:after, :, None])
+        found = run(shared, spectra[before:after, :, None])
         return found[(begin - before) // STRIDE : (end - before) // STRIDE]
 
     blocks = [(begin, min(begin + BLOCK, rows)) for begin in range(0, rows, BLOCK)]
-    whole = np.concatenate([outcome(*block, 0, rows) for block in blocks])
+    whole = np.concatenate([activations(*block, 0, rows) for block in blocks])
     ratings = []
     for start in starts:
         first = start * ROWS_A_SECOND
         last = first + ROWS
         window = whole[first // STRIDE : last // STRIDE].copy()  # [225, 40, 32]
         if first > 0:
-            window[:EDGE] = outcome(first, first + MARGIN, first, last)
+            window[:EDGE] = activations(first, first + MARGIN, first, last)
         if last < rows:
-            window[-EDGE:] = outcome(last - MARGIN, last, first, last)
-        raw = _decide(network, _run(rest, window))
+            window[-EDGE:] = activations(last - MARGIN, last, first, last)
+        raw = _decide(network, run(rest, window))
         polynomials = (RATING_SIG, RATING_BAK, RATING_OVRL)
         ratings.append(
             [np.polyval(p, x) for p, x in zip(polynomials, raw, strict=True)]
@@ -274,14 +159,13 @@ def _mel_decibels(wave: np.ndarray) -> np.ndarray:
 def _p808(network: _Network, wave: np.ndarray, starts: Sequence[int]) -> float:
     ratings = []
     for start in starts:
-        window = wave[start * SAMPLE_RATE :][: ROWS * HOP]
-        outcome = _run(network.steps, _mel_decibels(window)[:, :, None])
-        ratings.append(_decide(network, outcome)[0])
+        mels = _mel_decibels(wave[start * SAMPLE_RATE :][: ROWS * HOP])
+        ratings.append(_decide(network, run(network.steps, mels[:, :, None]))[0])
     return float(np.mean(ratings))
 
 
 def _window_starts(length: int) -> list[int]:
-    # In seconds.  speechmos passes over windows whose end it rounds to a sample less, of
+    # In seconds.  speechmos leaves out windows whose end it rounds to a sample less, of
     # which the 8th is the first: so do we.
     count = int(length // SAMPLE_RATE - WINDOW_SECONDS) + 1
     return [

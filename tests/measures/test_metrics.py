@@ -47,29 +47,6 @@ def test_composite_measures_agree_with_matlab_at_any_scale_and_sample_format(
         assert found[name] == pytest.approx(MATLAB[clip][name], abs=tolerance), name
 
 
-def test_values_of_a_signal_that_anyone_can_make():
-    clean = noisy(speechlike(), 30.0, seed=1)
-    values, reasons = score_pair(clean, noisy(clean, 10.0), RATE, REFERENCED)
-    assert reasons == {}
-    assert values == pytest.approx(
-        {
-            "PESQ": 1.1069,
-            "CSIG": 2.6763,
-            "CBAK": 2.0336,
-            "COVL": 1.8900,
-            "SSNR": 0.3936,
-            "LLR": 0.8608,
-            "WSS": 22.0448,
-            "STOI": 87.8427,
-            "ESTOI": 23.9836,
-            "SI_SNR": 9.9954,
-            "SDR": 10.0737,
-            "COSINE": 0.9534,
-        },
-        abs=1e-3,
-    )
-
-
 def test_clean_against_clean_is_the_best_there_is():
     clean = noisy(speechlike(), 30.0)
     values, reasons = score_pair(clean, clean, RATE, REFERENCED)
@@ -106,7 +83,6 @@ def test_si_snr_is_the_ratio_of_target_to_noise_it_was_made_with():
 
 
 def test_si_snr_equals_espnets_criterion():
-    pytest.importorskip("fast_bss_eval", reason="SISNRLoss needs fast_bss_eval")
     import torch
     from espnet2.enh.loss.criterions.time_domain import SISNRLoss
 
