@@ -44,22 +44,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _with_underscores(argv: Sequence[str]) -> list[str]:
-    words = []
-    for place, word in enumerate(argv):
+    words = list(argv)
+    for place, word in enumerate(words):
         name, equals, value = word.partition("=")
         if word.startswith("--"):
-            word = "--" + name[2:].replace("-", "_") + equals + value
+            words[place] = "--" + name[2:].replace("-", "_") + equals + value
         elif place == 0 and not word.startswith("-"):
-            word = word.replace("-", "_")
-        words.append(word)
+            words[place] = word.replace("-", "_")
     return words
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Args:
-        argv: arguments without the program's name; None takes the process's own.
+    """Run the command line `argv`, or the process's own.
 
     Returns:
         Exit status: 0, 1 if the input is bad, 130 after Ctrl-C.
@@ -80,8 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{prefix} error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        culprit = f"{error.filename}: " if error.filename else ""
-        print(f"{prefix} error: {culprit}{error.strerror}", file=sys.stderr)
+        file = f"{error.filename}: " if error.filename else ""
+        print(f"{prefix} error: {file}{error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{prefix} interrupted; run it again to complete it", file=sys.stderr)

@@ -13,6 +13,8 @@ from espnet2_bspmpnet.commands.options import (
     words,
 )
 
+PARTS = {"train": "tr", "valid": "cv", "test": "tt"}  # and what WHAMR! calls them
+
 
 def mini_corpus(options: argparse.Namespace) -> None:
     """Synthesise the embedded corpus and its data directories."""
@@ -63,21 +65,18 @@ def whamr(options: argparse.Namespace) -> None:
     datasets.prepare(**_with_counts(arguments(options)))
 
 
-def _with_sets(arguments: dict) -> dict:
-    names = {part: arguments.pop(f"{part}_set") for part in ("train", "valid", "test")}
+def _with_sets(values: dict) -> dict:
+    names = {part: values.pop(f"{part}_set") for part in PARTS}
     given = {
-        part: tuple(arguments.pop(f"{part}_{side}_dir") for side in ("noisy", "clean"))
+        part: (values.pop(f"{part}_noisy_dir"), values.pop(f"{part}_clean_dir"))
         for part in ("valid", "test")
     }
-    return {**arguments, "names": names, "given": given}
+    return {**values, "names": names, "given": given}
 
 
-def _with_counts(arguments: dict) -> dict:
-    counts = {
-        split: arguments.pop(f"num_{name}")
-        for split, name in (("tr", "train"), ("cv", "valid"), ("tt", "test"))
-    }
-    return {**arguments, "counts": counts}
+def _with_counts(values: dict) -> dict:
+    counts = {split: values.pop(f"num_{part}") for part, split in PARTS.items()}
+    return {**values, "counts": counts}
 
 
 def add_commands(add: Callable) -> None:
@@ -86,40 +85,11 @@ def add_commands(add: Callable) -> None:
     argument("--corpus_dir", required=True, help="for audio and logs")
     argument("--data_dir", required=True, help="for the data directories")
     argument("--seed", type=int, default=0, help="same seed, same samples")
-    argument("--num_train", type=positive, default=600, help="training utterances")
-    argument("--num_valid", type=positive, default=24, help="validation utterances")
-    argument("--num_test", type=positive, default=24, help="test utterances")
+    for part, count in zip(PARTS, (600, 24, 24)):
+        what = f"utterances of the {part} set"
+        argument(f"--num_{part}", type=positive, default=count, help=what)
     add_nj(argument)
-
-    for function in (pairs_corpus, mixed_corpus):
-        argument = add(function)
-        if function is pairs_corpus:
-            argument("--noisy_dir", required=True, help="folder of noisy files")
-            argument(
-                "--clean_dir", required=True, help="folder of clean files, same names"
-            )
-        else:
-            argument("--clean_dir", required=True, help="folder of clean speech")
-            argument("--noise_dir", required=True, help="folder of noises")
-            argument("--corpus_dir", required=True, help="for mixtures that stay")
-            argument(
-                "--snr_range",
-                type=numbers,
-                default="0 15",
-                help="lowest and highest SNR in dB",
-            )
-            argument("--seed", type=int, default=0, help="same seed, same mixtures")
-        for part in ("valid", "test"):
-            argument(f"--{part}_noisy_dir", help=f"noisy files of the {part} set")
-            argument(f"--{part}_clean_dir", help=f"clean files of the {part} set")
-        argument("--data_dir", required=True, help="for the data directories")
-        for part in ("train", "valid", "test"):
-            argument(f"--{part}_set", required=True, help=f"name of the {part} set")
-
-    argument = add(pairs_set)
-    argument("--noisy_dir", required=True, help="folder of noisy files")
-    argument("--clean_dir", required=True, help="folder of clean files, same names")
-    argument("--data_dir", required=True, help="to make, such as data/tt_mine")
+    _add_own_data(add)
 
     argument = add(vctk_noisy)
     argument("--data_dir", required=True, help="for the data directories")
@@ -134,20 +104,51 @@ def add_commands(add: Callable) -> None:
     )
     argument("--fs", type=sampling_rate, default="16k", help="sampling rate")
     add_nj(argument)
+    _add_whamr(add)
 
+
+def _add_own_data(add: Callable) -> None:
+    for function in (pairs_corpus, mixed_corpus, pairs_set):
+        argument = add(function)
+        if function is mixed_corpus:
+            argument("--clean_dir", required=True, help="folder of clean speech")
+            argument("--noise_dir", required=True, help="folder of noises")
+            argument("--corpus_dir", required=True, help="for mixtures that stay")
+            argument(
+                "--snr_range",
+                type=numbers,
+                default="0 15",
+                help="lowest and highest SNR in dB",
+            )
+            argument("--seed", type=int, default=0, help="same seed, same mixtures")
+        else:
+            argument("--noisy_dir", required=True, help="folder of noisy files")
+            argument("--clean_dir", required=True, help="of clean files, same names")
+        if function is pairs_set:
+            argument("--data_dir", required=True, help="to make, such as data/tt_mine")
+        else:
+            _add_sets(argument)
+
+
+def _add_sets(argument: Callable) -> None:
+    argument("--data_dir", required=True, help="for the data directories")
+    for part in ("valid", "test"):
+        argument(f"--{part}_noisy_dir", help=f"noisy files of the {part} set")
+        argument(f"--{part}_clean_dir", help=f"clean files of the {part} set")
+    for part in PARTS:
+        argument(f"--{part}_set", required=True, help=f"name of the {part} set")
+
+
+def _add_whamr(add: Callable) -> None:
     for function in (whamr_generate, whamr):
         argument = add(function)
         argument("--whamr_dir", required=True, help="holds wav16k/")
         argument(
             "--mode", choices=("min", "max"), default="min", help="length of mixtures"
         )
-        for name, count in (("train", 20000), ("valid", 5000), ("test", 3000)):
-            argument(
-                f"--num_{name}",
-                type=positive,
-                default=count,
-                help=f"utterances that the {name} set must have",
-            )
+        for part, count in zip(PARTS, (20000, 5000, 3000)):
+            what = f"utterances that the {part} set must have"
+            argument(f"--num_{part}", type=positive, default=count, help=what)
         argument("--wham_noise", help="folder of the WHAM! noise")
         add_nj(argument)
         if function is whamr:

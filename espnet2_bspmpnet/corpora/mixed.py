@@ -98,8 +98,7 @@ def mix(
 
     Args:
         clean: speech [L], 16 kHz as the noise.
-        noise: of any length: repeated where it is too short, a
-            random part of it where it is longer.
+        noise: of any length: repeated if too short, a random part of it if longer.
         snr: dB.
         rng: chooses that part.
 

@@ -60,11 +60,7 @@ def prepare(
 
 
 def prepare_set(noisy_dir: Folder, clean_dir: Folder, data_dir: Folder) -> None:
-    """Write one data directory of pairs, such as data/tt_mine, a further test set.
-
-    Raises:
-        UserError: as :func:`prepare` does.
-    """
+    """Write one data directory of pairs, such as data/tt_mine, a further test set."""
     pairs = find_pairs(noisy_dir, clean_dir)
     write_checked([(DataDir.of_pairs(data_dir, pairs), {})])
 
@@ -73,17 +69,10 @@ def given_sets(
     names: Mapping[str, str],
     given: Mapping[str, tuple[Folder | None, Folder | None]],
 ) -> tuple[dict[str, Pairs], list[str]]:
-    """Find the pairs of the sets that have folders of their own.
-
-    Args:
-        names: see :func:`prepare`.
-        given: see there.
+    """Find the pairs of the sets that have folders of their own; see :func:`prepare`.
 
     Returns:
         name of the set -> its pairs, and the names of the sets without folders.
-
-    Raises:
-        UserError: equal names, a folder without its partner, or as :func:`prepare` does.
     """
     if len(set(names.values())) < len(names):
         described = [f"{part}_set {name!r}" for part, name in names.items()]
@@ -103,11 +92,7 @@ def given_sets(
 
 
 def find_pairs(noisy_dir: Folder, clean_dir: Folder) -> Pairs:
-    """List the files of the same names in two folders.
-
-    Raises:
-        UserError: as :func:`prepare` does.
-    """
+    """List the files of the same names in two folders; see :func:`prepare`."""
     if Path(noisy_dir).resolve() == Path(clean_dir).resolve():
         raise UserError(f"{noisy_dir}: is given for noisy and clean files alike")
     noisy, clean = find_files(noisy_dir), find_files(clean_dir)
@@ -199,10 +184,7 @@ def deal(groups: list[list[str]], needed: int, parts: int) -> list[list[str]]:
 
 
 def write_checked(directories: Iterable[tuple[DataDir, Tables]]) -> None:
-    """Check the audio of data directories, and write all or none with their lists.
-
-    Args:
-        directories: see `DataDir.write` for the lists.
+    """Check the audio of data directories, and write all or none with further lists.
 
     Raises:
         UserError: see `check_pairs`.

@@ -122,20 +122,16 @@ def read_audio(path: str | Path) -> tuple[np.ndarray, int]:
     return wave, rate
 
 
-def _to_full_scale(path: Path, wave: np.ndarray, bits: int) -> np.ndarray:
-    peak = float(max(wave.max(initial=0.0), -wave.min(initial=0.0)))
-    if peak <= 1.0:
-        return wave
-    gain = (1.0 - 2.0 ** (1 - bits)) / peak
-    logging.warning(
-        "%s: peak %.3f is above full scale; scaled by %.4f", path, peak, gain
-    )
-    return wave * gain
-
-
-def _quantise(wave: np.ndarray, bits: int) -> np.ndarray:
-    # Rounded here, because libsndfile rounds down when it converts from float.
+def _quantise(path: Path, wave: np.ndarray, bits: int) -> np.ndarray:
     full = 2 ** (bits - 1)
+    peak = float(max(wave.max(initial=0.0), -wave.min(initial=0.0)))
+    if peak > 1.0:
+        gain = (1.0 - 1 / full) / peak
+        logging.warning(
+            "%s: peak %.3f is above full scale; scaled by %.4f", path, peak, gain
+        )
+        wave = wave * gain
+    # Rounded here, because libsndfile rounds down when it converts from float.
     steps = wave * full
     np.rint(steps, out=steps)
     np.clip(steps, -full, full - 1, out=steps)
@@ -175,8 +171,7 @@ def write_audio(
             "look for the step that made them"
         )
     if subtype in PCM_BITS:
-        bits = PCM_BITS[subtype]
-        samples = _quantise(_to_full_scale(path, wave, bits), bits)
+        samples = _quantise(path, wave, PCM_BITS[subtype])
     else:
         samples = wave.astype(np.float32)
     # Encoded in memory, because libsndfile does not say when the disk is full.

@@ -30,10 +30,19 @@ class Conversion:
 
     utterance: str
     sources: tuple[str, ...]  # the noisy and, if there is one, the clean file
-    targets: tuple[Path, ...]  # in the same order
+    dst: str | Path  # the data directory to make
+    audio_format: str  # wav or flac
     rate: int | None = None  # samples per second wanted; None keeps the source's
     speed: Fraction = Fraction(1)  # of playback
     source_rates: tuple[int, ...] = ()  # that are allowed; empty for any
+
+    @property
+    def targets(self) -> tuple[Path, ...]:
+        folder = Path(os.path.abspath(self.dst)) / "data"
+        name = f"{self.utterance}.{self.audio_format}"
+        return tuple(
+            folder / part / name for part in ("wav", "spk1")[: len(self.sources)]
+        )
 
 
 class Converted(NamedTuple):
@@ -97,7 +106,7 @@ def _finished(task: Conversion) -> Converted | None:
             "Hz; take the original file"
         )
     rate = task.rate or infos[0].rate
-    container = task.rate and WRITABLE[task.targets[0].suffix]
+    container = task.rate and WRITABLE[f".{task.audio_format}"]
     if task.speed == 1 and all(
         info.rate == rate and container in (None, info.format) for info in infos
     ):

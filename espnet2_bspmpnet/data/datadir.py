@@ -13,8 +13,10 @@ MIXED_WITH = ("utt2noise", "utt2snr")  # lists that other data must not inherit
 TIMES = "utt2seconds"  # list of the seconds that enhancing each utterance took
 
 
-def read_scp(path: str | Path) -> dict[str, str]:
+def read_scp(path: str | Path, need_values: bool = True) -> dict[str, str]:
     """Read a file of lines "<id> <value>", such as wav.scp, utt2spk or utt2num_samples.
+
+    In text, where need_values is False, a line may have an id alone.
 
     Returns:
         id -> value, in the order of the file.
@@ -32,7 +34,7 @@ def read_scp(path: str | Path) -> dict[str, str]:
     entries: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         fields = line.split(maxsplit=1)
-        if len(fields) != 2:
+        if len(fields) < 1 + need_values:
             raise UserError(
                 f"{path}:{number}: malformed line {line!r}; "
                 'each line must read "<id> <value>"'
@@ -41,7 +43,7 @@ def read_scp(path: str | Path) -> dict[str, str]:
             raise UserError(
                 f"{path}:{number}: id {fields[0]} is there twice; remove one line"
             )
-        entries[fields[0]] = fields[1].rstrip()
+        entries[fields[0]] = "".join(fields[1:]).rstrip()
     if not entries:
         raise UserError(f"{path}: the file is empty; run the step that makes it again")
     return entries
@@ -62,14 +64,14 @@ def check_same_ids(
         UserError: naming up to five ids that only one of the lists has.
     """
     ids, other_ids = set(ids), set(other_ids)
-    parts = []
-    for alone, here, there in (
-        (ids - other_ids, name, other_name),
-        (other_ids - ids, other_name, name),
-    ):
-        if alone:
-            names = some_of(alone)
-            parts.append(f"{len(alone)} only in {here}, not in {there}: {names}")
+    parts = [
+        f"{len(alone)} only in {here}, not in {there}: {some_of(alone)}"
+        for alone, here, there in (
+            (ids - other_ids, name, other_name),
+            (other_ids - ids, other_name, name),
+        )
+        if alone
+    ]
     if parts:
         raise UserError(
             f"ids differ: {'; '.join(parts)}; add the missing ones or remove the others"
@@ -132,7 +134,12 @@ class DataDir:
             utt2spk = read_scp(path / "utt2spk")
             check_same_ids(path / "wav.scp", wav, path / "utt2spk", utt2spk)
         for name, entries in (("wav.scp", wav), ("spk1.scp", spk1 or {})):
-            _refuse_commands(path / name, entries)
+            for utterance, value in entries.items():
+                if value.endswith("|"):
+                    raise UserError(
+                        f"{path / name}: {utterance} is a command ({value}), but a file"
+                        " is needed; run the command once and name its output"
+                    )
         return cls(path, wav, spk1, utt2spk)
 
     def files(self, utterance: str) -> tuple[str, ...]:
@@ -183,15 +190,6 @@ class DataDir:
 def speaker_of(utterance: str) -> str:
     """Take the part of an utterance's id before the first "_" for its speaker."""
     return utterance.partition("_")[0]
-
-
-def _refuse_commands(path: Path, entries: Mapping[str, str]) -> None:
-    for utterance, value in entries.items():
-        if value.endswith("|"):
-            raise UserError(
-                f"{path}: {utterance} is a command ({value}), but a file is needed; "
-                "run the command once and name its output"
-            )
 
 
 def check_pairs(datadir: DataDir) -> None:

@@ -45,10 +45,9 @@ def speed_perturb(
         prefix = "" if factor == 1 else f"sp{factor:g}-"
         speed = Fraction(factor).limit_denominator(1000)
         for utterance, speaker in source.utt2spk.items():
-            new, sources = prefix + utterance, source.files(utterance)
+            new, files = prefix + utterance, source.files(utterance)
             origins[new], speakers[new] = utterance, prefix + speaker
-            targets = _targets(dst, new, len(sources), audio_format)
-            tasks.append(Conversion(new, sources, targets, speed=speed))
+            tasks.append(Conversion(new, files, dst, audio_format, speed=speed))
     description = f"speed perturbation of {src}"
     converted = convert_all(tasks, dst, nj, part, description)
     if converted is not None:
@@ -85,12 +84,11 @@ def format_data(
         UserError: bad data (see `check_pairs`), once all that is good is done.
     """
     source, dst = _source(src, dst, audio_format), Path(dst)
-    tasks = []
-    for utterance in sorted(source.wav):
-        files = source.files(utterance)
-        targets = _targets(dst, utterance, len(files), audio_format)
-        task = Conversion(utterance, files, targets, fs, source_rates=source_rates)
-        tasks.append(task)
+    how = {"rate": fs, "source_rates": source_rates}
+    tasks = [
+        Conversion(utterance, source.files(utterance), dst, audio_format, **how)
+        for utterance in sorted(source.wav)
+    ]
     converted = convert_all(tasks, dst, nj, part, f"formatting {src}")
     if converted is not None:
         num_samples = {name: one.num_samples for name, one in converted.items()}
@@ -114,11 +112,11 @@ def filter_data(
     """Drop utterances that are too short or too long, and log which (stage 4).
 
     Args:
-        src: data directory with utt2num_samples.
+        src: data directory with utt2num_samples, counted at `fs` samples per second.
         dst: data directory to make.
-        min_wav_duration: shortest utterance kept, in seconds.
-        max_wav_duration: longest utterance kept, in seconds.
-        fs: samples per second that utt2num_samples was counted at.
+        min_wav_duration: of the shortest utterance kept, in seconds.
+        max_wav_duration: of the longest one.
+        fs: see src.
 
     Raises:
         UserError: nothing is left.
@@ -154,14 +152,10 @@ def filter_data(
 def collect_stats(train: str | Path, valid: str | Path, output_dir: str | Path) -> None:
     """Write the shape files that ESPnet's collect_stats would, without a model.
 
-    The lengths are known since stage 3, so that neither audio is read nor the
-    self-supervised model built (stage 5).
-
-    Args:
-        train: data directory with utt2num_samples.
-        valid: the same for validation.
-        output_dir: gets train/ and valid/, each with speech_mix_shape,
-            speech_ref1_shape, batch_keys and stats_keys.
+    The lengths are known since stage 3, from the data directories' utt2num_samples, so
+    that neither audio is read nor the self-supervised model built (stage 5). `output_dir`
+    gets train/ and valid/, each with speech_mix_shape, speech_ref1_shape, batch_keys and
+    stats_keys.
 
     Raises:
         UserError: a file is missing or its ids differ from wav.scp.
@@ -183,14 +177,6 @@ def _source(src: str | Path, dst: str | Path, audio_format: str) -> DataDir:
     if audio_format not in ("wav", "flac"):
         raise UserError(f"audio format {audio_format!r} is unknown; use wav or flac")
     return DataDir.read(src, need_reference=False)
-
-
-def _targets(
-    dst: Path, utterance: str, count: int, audio_format: str
-) -> tuple[Path, ...]:
-    folder = Path(os.path.abspath(dst)) / "data"
-    name = f"{utterance}.{audio_format}"
-    return tuple(folder / part / name for part in ("wav", "spk1")[:count])
 
 
 def _write_lists(

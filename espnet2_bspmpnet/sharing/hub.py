@@ -15,11 +15,7 @@ from espnet2_bspmpnet.sharing.packed_model import check_parts
 
 
 def check_repo(repo: str) -> None:
-    """Refuse what cannot be a model's place on the hub, "owner/name".
-
-    Raises:
-        UserError: it cannot.
-    """
+    """Raise a UserError for what cannot be a place on the hub, "owner/name"."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 

@@ -41,14 +41,11 @@ def unpack(packed: str | Path, folder: Path) -> dict:
 
 
 def check_parts(packed: str | Path, names: Iterable[str]) -> None:
-    """Make sure that a packed model is one for speech enhancement.
+    """Raise a UserError if the parts of a packed model are not those of our task.
 
     Args:
         packed: the model, for the message.
         names: what meta.yaml calls its parts, such as model_file.
-
-    Raises:
-        UserError: it is another one.
     """
     if not {"train_config", "model_file"} <= set(names):
         raise UserError(

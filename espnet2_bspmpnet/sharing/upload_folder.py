@@ -23,11 +23,8 @@ def prepare_upload(
 
     Args:
         packed: archive made by stage 11.
-        repo: place on the hub, "owner/name".
+        repo: see `model_card`, as for recipe, language and license.
         folder: to make; one that is there is replaced, but for a card that was edited.
-        recipe: the recipe that made the model, "corpus/enh1".
-        language: of the speech, a code such as "en", or None.
-        license: the hub's name of the licence.
 
     Returns:
         Paths of the files, relative to the folder.

@@ -13,7 +13,7 @@ interruption changes a sample.
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,9 +78,9 @@ def prepare(
         data_dir: for the data directories.
         seed: another seed gives other speakers, sentences and noises.
         nj: number of processes.
-        num_train: utterances for training, some three seconds each.
-        num_valid: for validation.
-        num_test: for testing.
+        num_train: utterances, some three seconds each.
+        num_valid: likewise.
+        num_test: likewise.
 
     Raises:
         UserError: the synthesiser is missing, a number is out of range, or
@@ -88,7 +88,11 @@ def prepare(
     """
     corpus_dir, data_dir = Path(corpus_dir).absolute(), Path(data_dir).absolute()
     numbers = {"train": num_train, "valid": num_valid, "test": num_test}
-    _check_numbers(seed, nj, numbers)
+    counts = {f"num_{name}": number for name, number in numbers.items()}
+    for name, number in {"seed": seed, "nj": nj, **counts}.items():
+        least = 0 if name == "seed" else 1
+        if number < least:
+            raise UserError(f"{name} {number}: give {least} or more")
     made_with = {"version": _VERSION, "seed": seed}
     wanted = {**made_with, **numbers}
     sets = {name: plan(name, number, seed) for name, number in numbers.items()}
@@ -115,15 +119,10 @@ def prepare(
 
 
 def plan(name: str, number: int, seed: int) -> list[Utterance]:
-    """Return the utterances of a set, without a sound yet.
+    """Return a number of utterances of "train", "valid" or "test", without a sound yet.
 
     Voices and noises are dealt like cards: each is used once before any comes again;
     so are the SNRs at which a noise returns.
-
-    Args:
-        name: "train", "valid" or "test".
-        number: of utterances.
-        seed: of the corpus.
     """
     root = (seed, list(_SETS).index(name))
     speakers = voices(name, seed)
@@ -169,16 +168,6 @@ def _pad(speech: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _deal(cards: Sequence, index: int, root: tuple[int, ...]) -> Any:
     turn, place = divmod(index, len(cards))
     return cards[np.random.default_rng([*root, turn]).permutation(len(cards))[place]]
-
-
-def _check_numbers(seed: int, nj: int, numbers: Mapping[str, int]) -> None:
-    if seed < 0:
-        raise UserError(f"seed {seed} is negative: give 0 or more")
-    if nj < 1:
-        raise UserError(f"nj {nj}: at least one process is needed")
-    for name, number in numbers.items():
-        if number < 1:
-            raise UserError(f"num_{name} {number}: at least one utterance is needed")
 
 
 _Files = tuple[Path, Path]  # noisy and clean

@@ -20,11 +20,7 @@ _CALLBACK = ctypes.CFUNCTYPE(
 
 
 def loader():
-    """Return the package `espeakng_loader`, which brings library and data.
-
-    Raises:
-        UserError: it is not installed; the message says how to install it.
-    """
+    """Return the package with library and data, or say how to install it (UserError)."""
     try:
         import espeakng_loader
     except ImportError as error:

@@ -21,11 +21,7 @@ def make(kind: str, rng: np.random.Generator, length: int) -> np.ndarray:
     Places are never silent but for one source, and most of what microphones pick
     up is rumble: each noise stands before a steady background, sometimes as strong
     as itself, and is seen through a random smooth spectrum that falls with frequency.
-
-    Args:
-        kind: a name in `TRAIN` or `TEST`.
-        rng: decides everything.
-        length: in samples.
+    `kind` is a name in `TRAIN` or `TEST`; `rng` decides everything else.
     """
     noise = _unit({**TRAIN, **TEST}[kind](rng, length))
     noise = noise + floor(rng, length) * _decibel(rng.uniform(-20, -2))
@@ -76,12 +72,10 @@ def gusts(rng, length):
 
 def traffic(rng, length):
     """Vehicles that pass: broadband noise swelling and fading, motors under it."""
-    road = _unit(_coloured(rng, length, -4, bumps=3)) * _decibel(
-        5 * _curve(rng, length, 0.7)
-    )
-    motor = _harmonics(
-        rng, rng.uniform(30, 90) * (1 + 0.1 * _curve(rng, length, 0.5)), 14, -6
-    )
+    road = _unit(_coloured(rng, length, -4, bumps=3))
+    road = road * _decibel(5 * _curve(rng, length, 0.7))
+    pitch = rng.uniform(30, 90) * (1 + 0.1 * _curve(rng, length, 0.5))
+    motor = _harmonics(rng, pitch, 14, -6)
     swell = _decibel(6 * _curve(rng, length, 0.5))
     return road + _decibel(rng.uniform(-9, 0)) * swell * _unit(motor)
 

@@ -72,11 +72,9 @@ class Voice:
 
 
 def voices(name: str, seed: int) -> list[Voice]:
-    """Return the speakers of a set; no variant is in two sets.
+    """Return the speakers of "train", "valid" or "test"; no variant is in two sets.
 
-    Args:
-        name: "train", "valid" or "test".
-        seed: of the corpus; it decides everything but variant and accent.
+    The corpus' seed decides everything but variant and accent.
     """
     order = list(_VARIANTS)
     before = order[: order.index(name)]

@@ -43,7 +43,7 @@ def prepare(
     Args:
         whamr_dir: holds wav16k/<mode>/{tr,cv,tt}/{s1_anechoic,...}/.
         data_dir: for the data directories.
-        mode: "min" or "max".
+        mode: one of `MODES`.
         conditions: some of `CONDITIONS`.
         counts: how many utterances each split must have.
         nj: number of processes that check the files.

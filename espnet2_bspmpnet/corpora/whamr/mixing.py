@@ -33,7 +33,7 @@ from espnet2_bspmpnet.corpora.whamr.rooms import (
     impulse_responses,
     require_pyroomacoustics,
 )
-from espnet2_bspmpnet.corpora.whamr.sources import fetch_lists, fetch_noise
+from espnet2_bspmpnet.corpora.whamr.sources import NOISE, SCRIPTS, fetch_unpacked
 from espnet2_bspmpnet.corpora.whamr.sphere import (
     check_decodable,
     count_samples,
@@ -95,11 +95,9 @@ def generate(
         mode: "min" or "max".
         nj: number of processes.
         counts: how many utterances each split's lists must have.
-        wham_noise: folder of the WHAM! noise, with tr/, cv/, tt/ and metadata/; None
-            downloads it.
-        lists: folder of the published lists, data/ of WHAMR!'s scripts; None
-            downloads it.
-        download_dir: where downloads go.
+        wham_noise: folder of the WHAM! noise, with tr/, cv/, tt/ and metadata/.
+        lists: folder of the published lists, data/ of WHAMR!'s scripts.
+        download_dir: gets those of these two that are None.
         url: folder that they come from; None takes the authors' own.
 
     Raises:
@@ -110,22 +108,26 @@ def generate(
     if mode not in MODES:
         raise UserError(f"mode {mode!r} is unknown; use {' or '.join(MODES)}")
     require_pyroomacoustics()
-    lists = fetch_lists(download_dir, url) if lists is None else Path(lists)
+    lists = Path(lists or fetch_unpacked(SCRIPTS, download_dir, url) / "data")
     recordings = {name for split in counts for name in read_recordings(lists, split)}
     # What has to be bought is looked for before 18 GB are downloaded.
     speech = find_speech(wsj0, sorted(recordings))
     check_decodable(next(iter(speech.values())))
-    if wham_noise is None:
-        wham_noise = fetch_noise(download_dir, url)
+    wham_noise = Path(wham_noise or fetch_unpacked(NOISE, download_dir, url))
     mixtures = _read_lists(lists, wham_noise, counts, mode)
-    noises = _find_noises(Path(wham_noise), mixtures)
+    _check_noises(wham_noise, mixtures)
     folder = Path(whamr_dir).absolute() / "wav16k" / mode
     _claim(folder, mixtures)
     jobs = [
         _Job(
-            mixture, speech[mixture.speech], speech[mixture.other], noise, folder, mode
+            mixture=mixture,
+            speech=speech[mixture.speech],
+            other=speech[mixture.other],
+            noise=wham_noise / mixture.split / mixture.name,
+            folder=folder,
+            mode=mode,
         )
-        for mixture, noise in zip(mixtures, noises, strict=True)
+        for mixture in mixtures
     ]
     missing = [job for job in jobs if not job.is_done()]
     logging.info("%s: %d of %d utterances to generate", folder, len(missing), len(jobs))
@@ -195,7 +197,7 @@ def _placed(wave, start, length):
 
 
 def _read_lists(
-    lists: Path, wham_noise: str | Path, counts: Mapping[str, int], mode: str
+    lists: Path, wham_noise: Path, counts: Mapping[str, int], mode: str
 ) -> list[Mixture]:
     mixtures = []
     for split, count in counts.items():
@@ -210,7 +212,7 @@ def _read_lists(
     return mixtures
 
 
-def _find_noises(wham_noise: Path, mixtures: list[Mixture]) -> list[Path]:
+def _check_noises(wham_noise: Path, mixtures: list[Mixture]) -> None:
     there: dict[str, set[str]] = {}
     for split in {mixture.split for mixture in mixtures}:
         folder = wham_noise / split
@@ -226,7 +228,6 @@ def _find_noises(wham_noise: Path, mixtures: list[Mixture]) -> list[Path]:
             f"{wham_noise}: {len(missing)} noise files are missing, the first is "
             f"{missing[0].split}/{missing[0].name}; unpack wham_noise.zip again"
         )
-    return [wham_noise / mixture.split / mixture.name for mixture in mixtures]
 
 
 def _claim(folder: Path, mixtures: list[Mixture]) -> None:

@@ -42,11 +42,7 @@ class Room:
         return 1 - 24 * log(10) * x * y * z / (_SOUND * surface * self.t60)
 
     def check(self) -> None:
-        """Make sure that there is such a room.
-
-        Raises:
-            ValueError: saying what is impossible.
-        """
+        """Raise a ValueError that says why there can be no such room, if so."""
         if min(self.size) <= 0 or self.t60 <= 0:
             raise ValueError(f"size {self.size} m, T60 {self.t60} s: must be positive")
         for name in ("microphone", "source"):
@@ -58,11 +54,7 @@ class Room:
 
 
 def require_pyroomacoustics() -> None:
-    """Make sure that the optional package is there.
-
-    Raises:
-        UserError: it is not.
-    """
+    """Raise a UserError where the optional package is not installed."""
     try:
         import pyroomacoustics  # noqa: F401
     except ImportError as error:
