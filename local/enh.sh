@@ -223,6 +223,8 @@ if [[ ${skip_eval} == false ]]; then
         for set in ${test_sets}; do
             for output in ${pcs_outputs}; do
                 config=$(config_of "inference_${output}")
+                need "${config}" "--pcs_outputs names configs like this one"
+                log "  ${set}, ${output}"
                 dir=$(enhanced_dir "${set}" "${output}")
                 step "${dir}/.done" --reads "${raw}/${set}" "${model}" "${config}" \
                     --resumes_in "${dir}" -- \

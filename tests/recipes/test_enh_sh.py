@@ -274,6 +274,13 @@ def test_evaluation_without_a_model_names_the_missing_file(recipe):
     )
 
 
+def test_references_are_taken_by_their_old_names_with_a_notice(recipe):
+    status, printed = recipe.run("--stage", "7", "--scoring_reference", "paper")
+    assert status == 2
+    assert "--scoring_reference paper is now --scoring_reference pcs\n" in printed
+    assert "valid.loss.best.pth is missing" in printed
+
+
 @pytest.mark.smoke
 def test_the_whole_chain_trains_enhances_scores_and_packs(recipe, eight_pairs):
     options = ["--local_data_opts", eight_pairs, "--inference_nj", "1"]
