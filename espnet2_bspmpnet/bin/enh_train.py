@@ -1,4 +1,4 @@
-"""ESPnet's enh_train with BSP-MPNet registered; bad input is told in one line."""
+"""ESPnet's enh_train with BSP-MPNet registered; bad input is one line."""
 
 import sys
 
