@@ -67,12 +67,11 @@ def split_keys(
 
 
 def join_enhanced(scp: str | Path, logdir: str | Path, output_dir: str | Path) -> None:
-    """Join what all attempts have enhanced, and make sure that all is there.
+    """Join what all attempts have enhanced into spk1.scp and utt2seconds in `output_dir`.
 
     Args:
         scp: list of all that was to be enhanced, e.g. wav.scp.
         logdir: where the jobs' files are.
-        output_dir: gets spk1.scp and utt2seconds.
 
     Raises:
         UserError: an utterance is missing or unexpected.
@@ -84,9 +83,6 @@ def join_enhanced(scp: str | Path, logdir: str | Path, output_dir: str | Path) -
 
 def keep_enhanced(output_dir: str | Path) -> set[str]:
     """Put aside the lists of a job that is started again: ESPnet begins new ones.
-
-    Args:
-        output_dir: of this job.
 
     Returns:
         What it need not enhance again.

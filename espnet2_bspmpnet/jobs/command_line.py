@@ -143,7 +143,7 @@ def run_command_line(
 
     Args:
         program: the command's name.
-        usage: what its --help prints.
+        usage: its --help.
         run: reads the arguments, and runs the jobs to their end.
         arguments: without the program's name; None takes the process's own.
 

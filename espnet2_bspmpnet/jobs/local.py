@@ -65,25 +65,12 @@ ONLY_ELSEWHERE = {"mem": str, "time": str, "partition": str, "num_nodes": _one}
 
 
 def parse(arguments: Sequence[str]) -> Options:
-    """Read the command line.
-
-    Args:
-        arguments: without the program's name.
-
-    Raises:
-        UsageError: naming the word that cannot be understood.
-    """
+    """Read the command line; for errors see `command_line.parse`."""
     return command_line.parse(arguments, Options, ONLY_ELSEWHERE)
 
 
 def run(options: Options) -> list[Job]:
-    """Run all jobs to their end, or until a signal asks to stop.
-
-    Args:
-        options: see `parse`.
-
-    Returns:
-        The jobs, each with its status.
+    """Run all jobs to their end, and return them, each with its status.
 
     Raises:
         UserError: a log cannot be written.
@@ -222,14 +209,7 @@ def _signal_group(job: Job, number: int) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Args:
-        argv: arguments without the program's name; None takes the process's own.
-
-    Returns:
-        Exit status: 0, 1 if a job failed, 2 if the command line is wrong.
-    """
+    """Run the command line; for arguments and status see `run_command_line`."""
     return command_line.run_command_line(
         "bspmpnet-run", USAGE, lambda words: run(parse(words)), argv
     )

@@ -86,14 +86,7 @@ class SlurmOptions(Options):
 
 
 def parse(arguments: Sequence[str]) -> SlurmOptions:
-    """Read the command line.
-
-    Args:
-        arguments: without the program's name.
-
-    Raises:
-        UsageError: naming the word that cannot be understood.
-    """
+    """Read the command line; for errors see `command_line.parse`."""
     converters = {
         **dict.fromkeys(AS_SBATCH, str),
         "num_nodes": at_least(1),
@@ -126,10 +119,9 @@ def sbatch_options(options: SlurmOptions) -> list[str]:
     if options.array is not None:
         log = log.replace(options.array, "%a")
     warning = min(WARNING_SECONDS, (_seconds(options.time) or 3600) // 4)
+    output = log if log.startswith("/") else f"{folder}/{log}"
     words = ["--requeue", "--open-mode=append", f"--signal=B:USR1@{warning}"]
-    words += ["--export=ALL", f"--chdir={Path.cwd()}", f"--output={folder}/{log}"]
-    if log.startswith("/"):
-        words[-1] = f"--output={log}"
+    words += ["--export=ALL", f"--chdir={Path.cwd()}", f"--output={output}"]
     words += [f"--job-name={options.prefix.name}"]
     words += [f"--nodes={options.num_nodes}", "--ntasks-per-node=1"]
     if options.array is not None:
@@ -158,13 +150,7 @@ def _seconds(limit: str | None) -> int | None:
 
 
 def run(options: SlurmOptions) -> list[Job]:
-    """Run all jobs to their end, or until a signal asks to stop.
-
-    Args:
-        options: see `parse`.
-
-    Returns:
-        The jobs, each with its status.
+    """Run all jobs to their end, and return them, each with its status.
 
     Raises:
         UserError: Slurm is not there, or does not take the jobs; or a file cannot be
@@ -239,16 +225,14 @@ class _Watch:
     def __init__(
         self, slurm: Slurm, options: SlurmOptions, job_id: str, jobs: Sequence[Job]
     ):
-        self.slurm = slurm
-        self.options = options
-        self.job_id = job_id
+        self.slurm, self.options, self.job_id = slurm, options, job_id
         self.waiting = list(jobs)
         self.began = self.asked = time.monotonic()
         self.gone: dict[int, float] = {}  # since when Slurm has known no more of it
         self.reported: set[str] = set()  # what need not be said again
 
     def look(self) -> bool:
-        """Look at logs and status files, now and then ask Slurm.
+        """Look at logs and status files, and now and then ask Slurm.
 
         Returns:
             Whether a job is still to be waited for.
@@ -306,14 +290,7 @@ class _Watch:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Args:
-        argv: arguments without the program's name; None takes the process's own.
-
-    Returns:
-        Exit status: 0, 1 if a job failed, 2 if the command line is wrong.
-    """
+    """Run the command line; for arguments and status see `run_command_line`."""
     return command_line.run_command_line(
         "bspmpnet-slurm", USAGE, lambda words: run(parse(words)), argv
     )

@@ -55,14 +55,10 @@ class Slurm:
             ) from error
 
     def submit(self, options: Sequence[str], script: Path) -> str:
-        """Submit a script, and return the job's number.
-
-        Args:
-            options: sbatch's.
-            script: what each job runs.
+        """Submit a script with options of sbatch, and return the job's number.
 
         Raises:
-            UserError: Slurm refuses it.
+            UserError: Slurm refuses it, or is not there.
         """
         done = self._call("sbatch", "--parsable", *options, str(script))
         if done.returncode:
@@ -87,13 +83,7 @@ class Slurm:
         }
 
     def remembered(self, job_id: str, number: int, array: bool) -> str | None:
-        """Return the state of a job that has left the queue, if Slurm keeps accounts.
-
-        Args:
-            job_id: as for `states`.
-            number: its place in the array.
-            array: whether there is an array.
-        """
+        """Return the state of a job that has left the queue, if Slurm keeps accounts."""
         words = ["--noheader", "--allocations", "--parsable2", "--format=State"]
         job = f"{job_id}_{number}" if array else job_id
         try:
@@ -103,11 +93,7 @@ class Slurm:
         return done.stdout.split()[0] if done.stdout.split() else None
 
     def cancel(self, job_id: str) -> None:
-        """Cancel jobs, and wait until they are gone.
-
-        Args:
-            job_id: as for `states`.
-        """
+        """Cancel jobs, and wait until they are gone."""
         self._call("scancel", job_id)
         deadline = time.monotonic() + CANCEL_SECONDS
         while time.monotonic() < deadline:

@@ -27,15 +27,10 @@ START_ANEW = ".start_anew"
 
 
 class Answer(NamedTuple):
-    """What a script is to do about a step.
+    """What a script is to do about a step."""
 
-    Args:
-        run: whether there is anything to run.
-        message: what the user should know.
-    """
-
-    run: bool
-    message: str = ""
+    run: bool  # whether there is anything to run
+    message: str  # what the user should know
 
 
 def begin_step(
@@ -92,9 +87,6 @@ def checksum(paths: Iterable[str | Path]) -> str:
 
     Hidden files in folders, and what does not exist, do not count. Of a marker, which is a
     hidden file, its time counts: a step that was redone may have made other audio.
-
-    Args:
-        paths: files and folders.
     """
     # POSIX' checksum: experiments have noted those of their data by it from the first.
     sums = subprocess.Popen(["cksum"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
