@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from espnet2_bspmpnet.network.frames import frame_mask
 from espnet2_bspmpnet.network.spectrum import Spectrum, wrap_phase
 from tests.networks import speech_like
 
@@ -71,11 +70,6 @@ def test_the_inverse_takes_gradients():
     magnitude.requires_grad_(), phase.requires_grad_()
     spectrum.inverse(magnitude, phase, lengths).square().sum().backward()
     assert magnitude.grad.abs().sum() > 0 and phase.grad.abs().sum() > 0
-
-
-def test_frame_mask_marks_the_first_frames():
-    expected = [[True, False, False], [True, True, True]]
-    assert frame_mask(torch.tensor([1, 3]), 3).tolist() == expected
 
 
 def test_wrapping_keeps_the_angle():

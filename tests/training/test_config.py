@@ -179,39 +179,6 @@ def test_a_feature_cache_goes_with_whole_utterances(tmp_path):
     check_config(written(tmp_path, separator_conf=FROZEN, **WHOLE))
 
 
-def test_a_base_is_merged_key_by_key_and_all_else_is_replaced(tmp_path):
-    base = {
-        "separator_conf": {"rema": True, "upstream_conf": {"conv_pos": 8, "depth": 1}},
-        "best_model_criterion": [["valid", "pesq", "max"], ["valid", "loss", "min"]],
-        "grad_clip": 5.0,
-        "seed": 1,
-    }
-    own = {
-        "base": "base.yaml",
-        "separator_conf": {"upstream_conf": {"depth": 5}},
-        "best_model_criterion": [["valid", "loss", "min"]],
-        "grad_clip": None,
-        "max_epoch": 2,
-    }
-    write(tmp_path / "base.yaml", base)
-    assert read_config(write(tmp_path / "own.yaml", own)) == {
-        "separator_conf": {"rema": True, "upstream_conf": {"conv_pos": 8, "depth": 5}},
-        "best_model_criterion": [["valid", "loss", "min"]],
-        "grad_clip": None,
-        "seed": 1,
-        "max_epoch": 2,
-    }
-
-
-def test_options_of_what_another_choice_replaced_are_not_inherited(tmp_path):
-    schedule = {"scheduler": "warmupsteplr", "scheduler_conf": {"step_size": 2}}
-    optimizer = {"optim": "adam", "optim_conf": {"lr": 0.001, "amsgrad": True}}
-    write(tmp_path / "base.yaml", {**schedule, **optimizer})
-    changes = {"optim": "sgd", "optim_conf": {"lr": 0.1}, "scheduler": "warmupsteplr"}
-    own = write(tmp_path / "own.yaml", {"base": "base.yaml", **changes})
-    assert read_config(own) == {**schedule, **changes}
-
-
 def test_the_preprocessor_that_augments_inherits_the_options_of_espnets(tmp_path):
     write(tmp_path / "base.yaml", GOOD)
     own = {"preprocessor": "bsp_mpnet", "preprocessor_conf": {"gain_range": [-6, 6]}}
@@ -229,42 +196,6 @@ def test_the_example_of_augmentation_in_the_docs_passes(repository, tmp_path):
     config = {**yaml.safe_load(example), "separator_conf": TINY}
     config["base"] = str(repository / "egs2/mini/enh1/conf" / config["base"])
     check_config(write(tmp_path / "example.yaml", config))
-
-
-def test_bases_follow_each_other_each_relative_to_the_file_that_says_so(
-    tmp_path, monkeypatch
-):
-    write(tmp_path / "conf/large.yaml", {"a": 1, "b": 1, "c": 1})
-    write(tmp_path / "conf/more/two.yaml", {"base": "../large.yaml", "b": 2, "c": 2})
-    write(tmp_path / "mine/three.yaml", {"base": "../conf/more/two.yaml", "c": 3})
-    monkeypatch.chdir(tmp_path / "mine")
-    assert read_config("three.yaml") == {"a": 1, "b": 2, "c": 3}
-    four = write(tmp_path / "four.yaml", {"base": str(tmp_path / "mine/three.yaml")})
-    assert read_config(four) == {"a": 1, "b": 2, "c": 3}
-
-
-@pytest.mark.parametrize(
-    "files, message",
-    [
-        ({"a": {"base": "a.yaml"}}, "a.yaml: base: goes round .*a.yaml -> .*a.yaml"),
-        (
-            {"a": {"base": "b.yaml"}, "b": {"base": "../conf/a.yaml"}},
-            "b.yaml: base: goes round .*a.yaml -> .*b.yaml -> .*a.yaml",
-        ),
-        ({"a": {"base": "none.yaml"}}, "a.yaml: base: there is no .*conf/none.yaml"),
-        ({"a": {"base": ["b.yaml"]}}, "a.yaml: base: .*b.yaml.* is no file; name one"),
-        ({"a": {"base": None}}, "a.yaml: base: None is no file"),
-        ({"a": {"base": "b.yaml"}, "b": []}, "b.yaml: empty, or not a table"),
-    ],
-    ids=str,
-)
-def test_a_base_that_cannot_be_is_named_with_the_file_that_wants_it(
-    tmp_path, files, message
-):
-    for name, config in files.items():
-        write(tmp_path / f"conf/{name}.yaml", config)
-    with pytest.raises(UserError, match=message):
-        read_config(tmp_path / "conf/a.yaml")
 
 
 def test_the_file_that_was_given_is_checked_whole_and_named(tmp_path):
