@@ -127,9 +127,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(content)
 
-    def answer_json(self, told, status: int = 200) -> None:
+    def answer_json(self, content, status: int = 200) -> None:
         headers = {"Content-Type": "application/json"}
-        self.answer(status, headers, json.dumps(told).encode())
+        self.answer(status, headers, json.dumps(content).encode())
 
     def absent(self, code: str) -> None:
         self.answer(404, {"X-Error-Code": code})
@@ -209,8 +209,8 @@ class Handler(BaseHTTPRequestHandler):
             )
             return
         card = files.get("README.md", b"").decode()
-        told = yaml.safe_load(card.split("---")[1]) if card.startswith("---") else {}
-        about = {key: told.get(key) for key in ("pipeline_tag", "tags")}
+        stated = yaml.safe_load(card.split("---")[1]) if card.startswith("---") else {}
+        about = {key: stated.get(key) for key in ("pipeline_tag", "tags")}
         revision = self.server.revision(repo)
         siblings = [{"rfilename": path} for path in files]
         self.answer_json(

@@ -95,7 +95,7 @@ def add_commands(add: Callable) -> None:
     argument("--data_dir", required=True, help="for the data directories")
     argument("--downloads", required=True, help="for archives and what is unpacked")
     argument("--root", help="where the database is; by default it is downloaded")
-    argument("--url", help="a server's folder that has the archives, too")
+    argument("--url", help="folder on another server that has the archives")
     argument(
         "--check_counts",
         type=boolean,

@@ -235,8 +235,8 @@ def _pairs(subset: _Set, source: _Source) -> dict[str, tuple[Path, Path]]:
     strange = [name for name in noisy if not _NAME.fullmatch(name)]
     if strange:
         raise UserError(
-            f"{noisy_dir}: {some_of(strange)}: no names of this database, which are like"
-            " p226_001; remove what does not belong to it"
+            f"{noisy_dir}: {some_of(strange)}: not named as in this database (p226_001);"
+            " remove what does not belong to it"
         )
     speakers = set(map(speaker_of, noisy))
     if speakers - subset.speakers:

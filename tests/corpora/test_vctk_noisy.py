@@ -214,7 +214,7 @@ def test_an_archive_of_something_else_is_named(archives, tmp_path):
         make(tmp_path, root)
 
 
-def test_a_wrong_folder_is_told_what_was_looked_for(damaged, tmp_path):
+def test_for_a_wrong_folder_the_message_lists_what_was_looked_for(damaged, tmp_path):
     shutil.rmtree(damaged / "clean_testset_wav")
     said = (
         r"no clean_testset_wav/ with \.wav files, nor a \.zip of that name, in it or one"
@@ -254,7 +254,7 @@ def test_files_of_other_names_are_named(damaged, tmp_path):
     for side in ("noisy", "clean"):
         folder = damaged / f"{side}_testset_wav"
         (folder / "p232_001.wav").rename(folder / "p232_001_mic1.wav")
-    with pytest.raises(UserError, match="p232_001_mic1: no names of this database"):
+    with pytest.raises(UserError, match="p232_001_mic1: not named as in this database"):
         make(tmp_path, damaged)
 
 
@@ -288,7 +288,7 @@ def test_a_log_without_a_files_line_is_named(damaged, tmp_path, line, said):
         make(tmp_path, damaged)
 
 
-def test_missing_transcripts_are_told_and_left_out(damaged, tmp_path, caplog):
+def test_missing_transcripts_are_reported_and_left_out(damaged, tmp_path, caplog):
     (damaged / "testset_txt/p232_002.txt").unlink()
     with caplog.at_level(logging.WARNING):
         data = make(tmp_path, damaged)

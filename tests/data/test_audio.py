@@ -1,4 +1,4 @@
-"""Audio comes back as it was written, or the file's name and a mend come back."""
+"""Audio is read as it was written, or an error names the file and the fix."""
 
 import logging
 import os
@@ -74,7 +74,7 @@ def test_floats_keep_a_peak_above_full_scale(tmp_path, caplog):
     assert not caplog.text
 
 
-def test_the_header_tells_length_rate_and_format(tmp_path):
+def test_the_header_gives_length_rate_and_format(tmp_path):
     write_audio(tmp_path / "a.flac", noise(123), 8000)
     info = audio_info(tmp_path / "a.flac")
     assert (info.frames, info.rate, info.channels) == (123, 8000, 1)
@@ -117,7 +117,7 @@ def damaged(tmp_path, kind: str):
         ("cut_flac", "truncated or damaged .*; copy it again or remove it"),
     ],
 )
-def test_a_bad_file_is_named_with_its_mend(tmp_path, kind, said):
+def test_a_bad_file_is_named_with_the_fix(tmp_path, kind, said):
     path = damaged(tmp_path, kind)
     with pytest.raises(UserError, match=f"^{path}: .*{said}"):
         read_audio(path)
@@ -245,7 +245,7 @@ def test_a_folder_that_may_not_be_looked_into_is_named(tmp_path, monkeypatch):
         list_audio(tmp_path)
 
 
-def test_a_name_that_is_no_text_is_told(tmp_path):
+def test_a_name_that_is_no_text_is_reported(tmp_path):
     name = os.path.join(os.fsencode(tmp_path), b"Stra\xdfe.wav")
     try:
         os.close(os.open(name, os.O_CREAT))

@@ -119,7 +119,7 @@ def test_a_pair_that_does_not_fit_is_named(tmp_path, rate, shape, subtype, said)
         check_pairs(made)
 
 
-def test_all_culprits_come_in_one_message_ten_of_them_by_name(tmp_path):
+def test_all_problems_come_in_one_message_ten_of_them_by_name(tmp_path):
     made = make(tmp_path / "tr", count=12)
     for path in made.wav.values():
         soundfile.write(path, np.zeros(5), 16000)

@@ -45,7 +45,7 @@ def make(folder: Path, rate: int = 16000, suffix: str = "wav") -> Path:
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Take down inode and content of each file, to see which were written anew."""
+    """Take down inode and content of each file, to see which were written again."""
     return {
         str(path.relative_to(folder)): (path.stat().st_ino, path.read_bytes())
         for path in folder.rglob("*")
@@ -132,7 +132,7 @@ def test_noisy_and_clean_keep_their_relation_when_the_peak_must_come_down(tmp_pa
     np.testing.assert_allclose(noisy, 2 * clean, atol=1e-4)
 
 
-def test_lists_tell_other_audio_of_the_same_names_and_lengths(tmp_path):
+def test_lists_show_other_audio_of_the_same_names_and_lengths(tmp_path):
     source, dumped = make(tmp_path, rate=48000), tmp_path / "dump"
     format_data(source, dumped, fs=16000)
     before = snapshot(dumped)["utt2mtime"][1]
@@ -237,15 +237,15 @@ def test_a_bad_pair_is_named_and_the_others_are_made(tmp_path, part):
     assert not (tmp_path / "dump" / "wav.scp").exists()
 
 
-def test_a_recording_torn_in_its_middle_is_named_and_the_others_are_made(tmp_path):
+def test_a_recording_damaged_in_its_middle_is_named_and_the_others_are_made(tmp_path):
     data = make(tmp_path, rate=8000, suffix="flac")
-    torn = tmp_path / "noisy" / "p1_a.flac"
-    content = torn.read_bytes()
+    damaged = tmp_path / "noisy" / "p1_a.flac"
+    content = damaged.read_bytes()
     middle = len(content) // 2
-    torn.write_bytes(content[:middle] + bytes(500) + content[middle + 500 :])
+    damaged.write_bytes(content[:middle] + bytes(500) + content[middle + 500 :])
     with pytest.raises(UserError, match="1 of 3 failed, .*\n.*p1_a.flac: .*damaged"):
         format_data(data, tmp_path / "dump")
-    torn.write_bytes(content)
+    damaged.write_bytes(content)
     before = snapshot(tmp_path / "dump")
     format_data(data, tmp_path / "dump")
     assert before.items() <= snapshot(tmp_path / "dump").items()

@@ -31,7 +31,7 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path):
         write_text(tmp_path / "file" / "a.txt", "")
 
 
-def test_a_full_disk_is_named_with_its_mend():
+def test_a_full_disk_is_named_with_the_fix():
     full = "/dev/full"
     if not os.path.exists(full):
         pytest.skip("this system has no /dev/full")

@@ -71,14 +71,14 @@ def test_progress_is_shown_by_the_files_name(server, tmp_path, monkeypatch, caps
     assert re.search(f"{NAME}: 100%.*102k/102k", capsys.readouterr().err)
 
 
-def test_what_was_broken_off_goes_on_in_the_next_run(server, tmp_path):
+def test_what_was_broken_off_is_resumed_in_the_next_run(server, tmp_path):
     broken_off(server, tmp_path)
     assert not (tmp_path / NAME).exists()
     assert fetch(described(server), tmp_path).read_bytes() == CONTENT
     assert server.requests == [(NAME, 60_000)]
 
 
-def test_a_file_that_changed_meanwhile_is_fetched_anew(server, tmp_path):
+def test_a_file_that_changed_meanwhile_is_fetched_from_scratch(server, tmp_path):
     broken_off(server, tmp_path)
     changed = CONTENT[::-1]
     server.files[NAME], server.etags[NAME] = changed, '"v2"'
@@ -135,7 +135,7 @@ def test_a_file_that_is_not_there_is_named_at_once(server, tmp_path):
         fetch(missing, tmp_path)
 
 
-def test_without_network_the_way_by_hand_is_told(server, tmp_path):
+def test_without_network_the_message_has_the_way_by_hand(server, tmp_path):
     closed = RemoteFile("http://127.0.0.1:9/set.zip", NAME)
     with pytest.raises(UserError, match="no connection .*check the network.*put it at"):
         fetch(closed, tmp_path)
@@ -167,7 +167,7 @@ def test_a_wrong_checksum_removes_what_arrived(server, tmp_path):
     assert [path for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
 
 
-def test_what_another_program_has_begun_goes_on_and_is_verified(server, tmp_path):
+def test_what_another_program_has_begun_is_resumed_and_verified(server, tmp_path):
     (tmp_path / NAME).write_bytes(CONTENT[:50_000])
     remote = described(server, **known())
     assert fetch(remote, tmp_path).read_bytes() == CONTENT

@@ -30,30 +30,30 @@ def test_results_come_in_the_order_of_the_items(nj):
 
 
 @pytest.mark.parametrize("nj", [1, 2])
-def test_each_result_is_told_as_it_comes(nj):
-    told = []
+def test_each_result_is_passed_on_as_it_comes(nj):
+    passed = []
     with pytest.raises(UserError):
-        parallel_map(double, [3, 1, -1], nj, "doubling", told.append)
-    assert sorted(told) == [2, 6]
-    told.clear()
-    parallel_map(double, [3, 1, 2], nj, "doubling", told.append)
-    assert sorted(told) == [2, 4, 6]
+        parallel_map(double, [3, 1, -1], nj, "doubling", passed.append)
+    assert sorted(passed) == [2, 6]
+    passed.clear()
+    parallel_map(double, [3, 1, 2], nj, "doubling", passed.append)
+    assert sorted(passed) == [2, 4, 6]
 
 
 @pytest.mark.parametrize("nj", [1, 2])
-def test_what_is_bad_is_told_when_the_others_are_done(nj):
-    told = []
+def test_bad_items_are_reported_when_the_others_are_done(nj):
+    passed = []
     with pytest.raises(UserError) as raised:
-        parallel_map(double, [1, -1, 2, -2], nj, "doubling", told.append)
+        parallel_map(double, [1, -1, 2, -2], nj, "doubling", passed.append)
     assert str(raised.value).splitlines() == [
         "doubling: 2 of 4 failed, the others are done:",
         "  -1: is negative; use another",
         "  -2: is negative; use another",
     ]
-    assert sorted(told) == [2, 4]
+    assert sorted(passed) == [2, 4]
 
 
-def test_of_many_bad_ones_ten_are_told():
+def test_of_many_bad_ones_ten_are_shown():
     with pytest.raises(UserError) as raised:
         parallel_map(double, range(-12, 0), 1, "doubling")
     first, *lines, last = str(raised.value).splitlines()
@@ -74,7 +74,7 @@ def fill(path: Path) -> None:
     mark(path)
 
 
-def test_a_killed_worker_is_told_and_what_was_done_is_kept(tmp_path):
+def test_a_killed_worker_is_reported_and_what_was_done_is_kept(tmp_path):
     with pytest.raises(UserError, match="was killed .*; run it again to complete it"):
         parallel_map(mark_or_die, [*later(tmp_path)[:9], tmp_path / "die"], 2, "x")
     assert list(tmp_path.iterdir())

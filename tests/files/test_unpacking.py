@@ -116,7 +116,7 @@ def test_a_wrong_byte_within_is_named_and_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize("name", ["set.tar.gz", "set.tar.xz"])
 def test_a_wrong_byte_in_a_compressed_tar_is_named_and_leaves_nothing(tmp_path, name):
-    # Where the compressed data still decode, only the checksum at their end tells.
+    # Where the compressed data still decode, only the checksum at their end shows it.
     archive = write_tar(tmp_path / name, {"set/b.bin": os.urandom(300_000)})
     content = bytearray(archive.read_bytes())
     content[len(content) // 2] ^= 1

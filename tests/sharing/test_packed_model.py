@@ -9,10 +9,10 @@ from espnet2_bspmpnet.sharing.packed_model import unpack
 
 
 def test_a_truncated_archive_is_named_and_leaves_nothing(packed, tmp_path):
-    torn = tmp_path / "torn.zip"
-    torn.write_bytes(packed.read_bytes()[:-1000])
-    with pytest.raises(UserError, match="torn.zip: damaged .*pack the model again"):
-        unpack(torn, tmp_path / "folder")
+    cut = tmp_path / "cut.zip"
+    cut.write_bytes(packed.read_bytes()[:-1000])
+    with pytest.raises(UserError, match="cut.zip: damaged .*pack the model again"):
+        unpack(cut, tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
 
 

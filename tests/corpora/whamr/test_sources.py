@@ -6,7 +6,7 @@ from io import BytesIO
 
 import pytest
 
-from espnet2_bspmpnet.corpora.whamr.sources import fetch_lists, fetch_noise
+from espnet2_bspmpnet.corpora.whamr.sources import NOISE, SCRIPTS, fetch_unpacked
 from espnet2_bspmpnet.errors import UserError
 from tests.file_server import serving
 
@@ -21,27 +21,24 @@ def archives() -> dict[str, bytes]:
         archive.addfile(entry, BytesIO(b"T60"))
     with zipfile.ZipFile(noise, "w") as archive:
         archive.writestr("wham_noise/tr/a.wav", b"RIFF")
-    return {
-        "whamr_scripts.tar.gz": scripts.getvalue(),
-        "wham_noise.zip": noise.getvalue(),
-    }
+    return {SCRIPTS: scripts.getvalue(), NOISE: noise.getvalue()}
 
 
 def test_lists_and_noise_are_downloaded_once(archives, tmp_path):
     with serving(archives) as server:
         for _ in range(2):
-            lists = fetch_lists(tmp_path, server.url)
-            noise = fetch_noise(tmp_path, server.url)
+            scripts = fetch_unpacked(SCRIPTS, tmp_path, server.url)
+            noise = fetch_unpacked(NOISE, tmp_path, server.url)
         assert [name for name, _ in server.requests] == list(archives)
-    assert (lists / "reverb_params_tr.csv").read_text() == "T60"
+    assert (scripts / "data/reverb_params_tr.csv").read_text() == "T60"
     assert (noise / "tr/a.wav").read_bytes() == b"RIFF"
 
 
 def test_a_damaged_archive_is_named_and_leaves_no_folder(archives, tmp_path):
-    archives["wham_noise.zip"] = archives["wham_noise.zip"][:-30]
+    archives[NOISE] = archives[NOISE][:-30]
     with (
         serving(archives) as server,
         pytest.raises(UserError, match="wham_noise.zip"),
     ):
-        fetch_noise(tmp_path, server.url)
+        fetch_unpacked(NOISE, tmp_path, server.url)
     assert not (tmp_path / "wham_noise").exists()

@@ -85,7 +85,7 @@ def test_compressed_speech_is_counted_without_decoding(shortened, program):
     assert count_samples(shortened) == len(WAVE)
 
 
-def test_without_a_program_its_name_is_told(shortened, program):
+def test_a_missing_program_is_named(shortened, program):
     for attempt in (check_decodable, lambda path: read_speech(path, 16000)):
         with pytest.raises(UserError, match=r"01to030v.wv1.*ffmpeg.*sph2pipe"):
             attempt(shortened)
@@ -97,13 +97,13 @@ def test_speech_that_is_decoded_in_part_is_refused(shortened, program):
         read_speech(shortened, 16000)
 
 
-def test_what_the_program_complains_of_is_told(shortened, program):
+def test_the_programs_own_error_is_shown(shortened, program):
     program("ffmpeg", "sys.exit('invalid data')")
     with pytest.raises(UserError, match="ffmpeg decodes 0 of 1000 .*: invalid data"):
         read_speech(shortened, 16000)
 
 
-def test_another_rate_a_cut_and_a_missing_file_are_told(tmp_path, plain):
+def test_another_rate_a_truncated_and_a_missing_file_are_reported(tmp_path, plain):
     with pytest.raises(UserError, match="16000 Hz in place of 8000"):
         read_speech(plain, 8000)
     os.truncate(plain, 2000)

@@ -66,7 +66,7 @@ def test_missing_recordings_are_named(tmp_path):
         find_speech(tmp_path, NAMES)
 
 
-def test_another_folder_is_told_what_was_looked_for(tmp_path):
+def test_for_another_folder_the_message_lists_what_was_looked_for(tmp_path):
     put(tmp_path, ["wsj1/si_tr_s2/4f1/4f1c0201"], ".wv1")
     with pytest.raises(
         UserError,
