@@ -14,6 +14,7 @@ from espnet2_bspmpnet.sample_rate import SAMPLE_RATE
 
 OVERLAP = 2  # seconds that two neighbouring windows share
 SHORTEST = 2 * OVERLAP  # seconds of a window
+LONGEST = 60  # seconds of a window: time, too, grows with the square of its length
 MEMORY = 2 * 2**30  # bytes for the attention of a batch
 FLOAT_BYTES = 4
 
@@ -21,24 +22,18 @@ FLOAT_BYTES = 4
 def attention_bytes(separator: BSPMPNetSeparator, seconds: float) -> float:
     """Estimate the memory that attention takes for one channel of so many seconds.
 
-    It grows with the square of the length: a matrix of frames by frames for each head of
-    a decoder, and three for each of the SSL model's (WavLM's position bias, the same with
-    its gate, and the attention).
+    It grows with the square of the length: three matrices of frames by frames for each of
+    the SSL model's heads (WavLM's position bias, the same with its gate, the weights).
     """
-    network = separator.bsp_mpnet
-    paths = [p for p in (network.magnitude_path, network.phase_path) if p is not None]
-    blocks = [block for path in paths for block in path.rema.blocks]
-    heads = max((b.self_attention.attention.num_heads for b in blocks), default=0)
-    frames = seconds * SAMPLE_RATE / network.spectrum.hop_length
-    ssl_heads = network.ssl.architecture["encoder_attention_heads"]
-    ssl_frames = seconds * SAMPLE_RATE / network.ssl.stride
-    return FLOAT_BYTES * (heads * frames**2 + 3 * ssl_heads * ssl_frames**2)
+    ssl = separator.bsp_mpnet.ssl
+    frames = seconds * SAMPLE_RATE / ssl.stride
+    return FLOAT_BYTES * 3 * ssl.architecture["encoder_attention_heads"] * frames**2
 
 
 def longest_window(separator: BSPMPNetSeparator) -> int:
-    """Give the seconds of a window whose attention fits into MEMORY."""
+    """Give the seconds of a window whose attention fits into MEMORY, at most LONGEST."""
     seconds = int((MEMORY / attention_bytes(separator, 1.0)) ** 0.5)
-    return max(seconds, SHORTEST)
+    return min(max(seconds, SHORTEST), LONGEST)
 
 
 def window_spans(length: int, rate: int, window: int) -> list[tuple[int, int]]:

@@ -8,7 +8,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
 class FeedForward(nn.Sequential):
@@ -49,9 +48,20 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Attend [B, T, C] to the frames where ``mask`` [B, T] is true."""
         # Without padding no mask at all: the attention kernels are faster then.
-        padding = None if bool(mask.all()) else ~mask
-        y, _ = self.attention(x, x, x, key_padding_mask=padding, need_weights=False)
-        return self.dropout(y)
+        padded = not bool(mask.all())
+        if self.training:
+            padding = ~mask if padded else None
+            y, _ = self.attention(x, x, x, key_padding_mask=padding, need_weights=False)
+            return self.dropout(y)
+        # The module's own way keeps matrices of T x T; this one none.
+        module = self.attention
+        packed = nn.functional.linear(x, module.in_proj_weight, module.in_proj_bias)
+        packed = packed.unflatten(2, (3, module.num_heads, -1))  # [B, T, 3, H, C / H]
+        query, key, value = packed.permute(2, 0, 3, 1, 4)  # each [B, H, T, C / H]
+        y = nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask[:, None, None] if padded else None
+        )
+        return module.out_proj(y.transpose(1, 2).flatten(2))
 
 
 class SmallBiGRU(nn.Module):
@@ -71,12 +81,21 @@ class SmallBiGRU(nn.Module):
         """Run over [B, T, C]; the backward direction starts at the last real frame."""
         if bool(mask.all()):
             return self.project(self.gru(x)[0])
-        packed = pack_padded_sequence(
-            x, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False
-        )
-        y, _ = self.gru(packed)
-        y, _ = pad_packed_sequence(y, batch_first=True, total_length=x.size(1))
-        return self.project(y)
+        # Much faster than packed sequences: each row's real frames are turned round.
+        frame = torch.arange(x.size(1), device=x.device)
+        last = mask.sum(1, keepdim=True) - 1
+        turned = torch.where(frame <= last, last - frame, frame).unsqueeze(
+            2
+        )  # [B, T, 1]
+        forward = self._one_way(x, self.gru._flat_weights[:4])
+        backward = x.gather(1, turned.expand_as(x))
+        backward = self._one_way(backward, self.gru._flat_weights[4:])
+        backward = backward.gather(1, turned.expand_as(backward))
+        return self.project(torch.cat([forward, backward], dim=2))
+
+    def _one_way(self, x: Tensor, weights: list[Tensor]) -> Tensor:
+        start = x.new_zeros(1, len(x), self.gru.hidden_size)
+        return torch.gru(x, start, weights, True, 1, 0.0, self.training, False, True)[0]
 
 
 class TimeFrequencyAttention(nn.Module):
