@@ -11,28 +11,31 @@ import torch
 import yaml
 
 from espnet2_bspmpnet import cli
+from espnet2_bspmpnet.corpora.whamr.lists import COUNTS
 from espnet2_bspmpnet.files.configurations import read_config
 from espnet2_bspmpnet.training.config import check_config
+from tests.networks import TINY, speech_like, tiny_separator
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONF = REPOSITORY / "conf"
 PAGE = REPOSITORY / "docs/configurations.md"
 RECIPE = REPOSITORY / "egs2/mini/enh1"
 LARGE = CONF / "train_bsp_mpnet_wavlm_large.yaml"
-CONFIGS = sorted([*CONF.glob("train_*.yaml"), *CONF.glob("ablation/*.yaml")])
-# All that each row of Tables I and IV, and the project's own, change in LARGE.
-DIFFERENCES = {
-    "train_bsp_mpnet_data2vec_base": {"upstream": "data2vec_base_960"},
-    "train_bsp_mpnet_wavlm_base": {"upstream": "wavlm_base"},
-    "train_bsp_mpnet_plus": {"level": "rms", "phase_path": "residual"},
-    "ablation/wo_pf": {"finetune": "none"},
-    "ablation/wo_pcs": {"pcs_input": False, "pcs_target": False},
-    "ablation/wo_fs_ssl": {"fs_ssl": False},
-    "ablation/wo_mp_2dc": {"coarse_encoder": False},
-    "ablation/wo_mag": {"magnitude_path": False},
-    "ablation/wo_pha": {"phase_path": "none"},
-    "ablation/wo_rema": {"rema": False},
-    "ablation/wo_mask_gate": {"mask_gate": False},
+ABLATION = sorted(CONF.glob("ablation/*.yaml"))
+VARIANTS = sorted([*CONF.glob("train_*.yaml"), *ABLATION])
+VARIANTS.remove(LARGE)
+CONFIGS = sorted([LARGE, *VARIANTS])
+WHAMR = REPOSITORY / "egs2/whamr/enh1/conf"
+TABLE_IV = ("w/o PF", "w/o PCS", "w/o FS-SSL", "w/o MP-2DC", "w/o Mag.", "w/o Pha.")
+TABLE_IV += ("w/o REMA", "w/o Mask Gate")
+# What a row of Table IV does without, in the names of its parameters.
+GONE = {
+    "wo_fs_ssl": "fs_ssl.gates",
+    "wo_mp_2dc": "coarse_encoder",
+    "wo_mag": "magnitude_path",
+    "wo_pha": "phase_path",
+    "wo_rema": "rema.blocks",
+    "wo_mask_gate": "head.mask",
 }
 
 
@@ -40,9 +43,14 @@ def name(path: Path) -> str:
     return str(path.relative_to(CONF).with_suffix(""))
 
 
-def test_tables_i_and_iv_are_all_here():
-    assert [name(path) for path in CONFIGS] == sorted([*DIFFERENCES, name(LARGE)])
-    assert len([row for row in DIFFERENCES if row.startswith("ablation/")]) == 8
+def build(path: Path):
+    """Build the network that a configuration describes, over a tiny SSL model."""
+    conf = read_config(path)["separator_conf"]
+    return tiny_separator(**{**conf, "upstream": TINY["upstream"]})
+
+
+def network(row: str):
+    return build(CONF / f"ablation/{row}.yaml").eval().bsp_mpnet
 
 
 @pytest.mark.parametrize(
@@ -59,25 +67,81 @@ def test_each_passes_the_check_without_weights_or_network(path, tmp_path, monkey
     check_config(path)
 
 
-@pytest.mark.parametrize("row", DIFFERENCES)
-def test_each_says_what_differs_from_the_complete_one_and_nothing_else(row):
-    complete = read_config(LARGE)
-    kept = complete["separator_conf"]
-    for option, value in DIFFERENCES[row].items():
-        assert kept[option] != value
-    changed = {**complete, "separator_conf": {**kept, **DIFFERENCES[row]}}
-    assert read_config(CONF / f"{row}.yaml") == changed
-
-    own = yaml.safe_load((CONF / f"{row}.yaml").read_text())
+@pytest.mark.parametrize("path", VARIANTS, ids=name)
+def test_each_says_only_which_of_the_complete_ones_options_differ(path):
+    own = yaml.safe_load(path.read_text())
     assert own.keys() == {"base", "separator_conf"}
-    assert own["separator_conf"] == DIFFERENCES[row]
+    assert (path.parent / own["base"]).resolve() == LARGE
+    complete = read_config(LARGE)["separator_conf"]
+    for option, value in own["separator_conf"].items():
+        assert value != complete[option]  # which is named there, too
 
 
-def test_the_complete_one_names_every_switch_of_its_variants():
-    assert "base" not in yaml.safe_load(LARGE.read_text())
-    said = read_config(LARGE)["separator_conf"]
-    for differences in DIFFERENCES.values():
-        assert differences.keys() <= said.keys()
+def test_each_row_of_table_iv_switches_one_thing_and_each_another_one():
+    changed = [
+        yaml.safe_load(path.read_text())["separator_conf"].keys() for path in ABLATION
+    ]
+    assert len(changed) == len(TABLE_IV)
+    pcs = {"pcs_input", "pcs_target"}  # two switches of one thing
+    assert all(len(options) == 1 or options == pcs for options in changed)
+    assert len(set().union(*changed)) == sum(map(len, changed))
+
+
+@pytest.mark.parametrize("row, part", GONE.items())
+def test_a_row_of_table_iv_lacks_its_part_and_has_fewer_parameters(row, part):
+    complete = dict(build(LARGE).named_parameters())
+    left = dict(build(CONF / f"ablation/{row}.yaml").named_parameters())
+    assert [parameter for parameter in complete if part in parameter]
+    assert not [parameter for parameter in left if part in parameter]
+    count, fewer = (sum(p.numel() for p in x.values()) for x in (complete, left))
+    assert fewer < count
+
+
+def test_without_partial_fine_tuning_the_ssl_model_learns_nothing():
+    complete, frozen = (build(path) for path in (LARGE, CONF / "ablation/wo_pf.yaml"))
+    learning, fixed = (
+        {part for part, p in x.bsp_mpnet.named_parameters() if p.requires_grad}
+        for x in (complete, frozen)
+    )
+    assert [part for part in learning if part.startswith("ssl.")]
+    assert not [part for part in fixed if part.startswith("ssl.")]
+    assert {part for part in learning if not part.startswith("ssl.")} == fixed
+
+
+def test_without_pcs_the_network_sees_and_estimates_the_plain_magnitude():
+    wave, _ = speech_like(3000)
+    plain, boosted = network("wo_pcs"), build(LARGE).bsp_mpnet
+    magnitude, _ = plain.spectrum(wave)
+    assert torch.equal(plain.target(wave)[0], magnitude) and not plain.pcs_input
+    assert not torch.equal(boosted.target(wave)[0], magnitude) and boosted.pcs_input
+
+
+@pytest.mark.parametrize("row, part", [("wo_mag", 0), ("wo_pha", 1)])
+def test_a_path_that_is_left_out_keeps_what_is_noisy(row, part):
+    wave, lengths = speech_like(3000)
+    without, complete = network(row), build(LARGE).eval().bsp_mpnet
+    with torch.no_grad():
+        noisy = complete.target(wave)
+        assert torch.equal(without(wave, lengths)[part], noisy[part])
+        assert not torch.equal(without(wave, lengths)[1 - part], noisy[1 - part])
+        assert not torch.equal(complete(wave, lengths)[part], noisy[part])
+
+
+def test_plus_gives_the_same_at_any_level_and_the_complete_one_does_not():
+    wave, lengths = speech_like(3000)
+    for path, same in ((CONF / "train_bsp_mpnet_plus.yaml", True), (LARGE, False)):
+        separator = build(path).eval()
+        with torch.no_grad():
+            one, louder = (separator(gain * wave, lengths)[0][0] for gain in (1, 8))
+        assert torch.allclose(louder, 8 * one, atol=1e-4) == same
+
+
+def test_files_are_named_by_their_ssl_models():
+    for path in CONF.glob("train_*.yaml"):
+        model = path.stem.removeprefix("train_bsp_mpnet_").replace(
+            "plus", "wavlm_large"
+        )
+        assert read_config(path)["separator_conf"]["upstream"].startswith(model)
 
 
 def test_the_numbers_are_those_of_section_iv_c():
@@ -97,23 +161,41 @@ def test_the_numbers_are_those_of_section_iv_c():
     }
 
 
+@pytest.mark.parametrize("path", sorted(WHAMR.iterdir()), ids=lambda path: path.stem)
+def test_those_of_whamr_say_only_how_many_steps_an_epoch_has(path):
+    own = yaml.safe_load(path.read_text())
+    assert own.keys() == {"base", "scheduler_conf"}
+    assert own["scheduler_conf"].keys() == {"steps_per_epoch"}
+    assert read_config(path)["separator_conf"] == read_config(LARGE)["separator_conf"]
+
+
+@pytest.mark.parametrize(
+    "path, utterances",
+    [
+        (LARGE, 10802),  # of VoiceBank+DEMAND without the speakers of validation
+        (WHAMR / "train_bsp_mpnet_wavlm_large.yaml", COUNTS["tr"]),
+        (WHAMR / "train_bsp_mpnet_wavlm_large_all.yaml", 3 * COUNTS["tr"]),
+    ],
+    ids=lambda value: getattr(value, "stem", value),
+)
 def test_the_rate_climbs_for_4000_steps_then_falls_by_2_percent_every_second_epoch(
-    tmp_path,
+    tmp_path, path, utterances
 ):
     from espnet2.samplers.unsorted_batch_sampler import UnsortedBatchSampler
     from espnet2.tasks.abs_task import scheduler_classes
 
-    config = read_config(LARGE)
-    shapes = tmp_path / "tr_26spk"
-    shapes.write_text("".join(f"{n} 1\n" for n in range(10802)))
+    config = read_config(path)
+    assert config["batch_type"] == "unsorted"
+    shapes = tmp_path / "speech_mix_shape"
+    shapes.write_text("".join(f"{n} 1\n" for n in range(utterances)))
     epoch = len(UnsortedBatchSampler(config["batch_size"], str(shapes)))
+    assert config["scheduler_conf"]["steps_per_epoch"] == epoch
     optimizer = torch.optim.Adam([torch.nn.Parameter()], **config["optim_conf"])
     scheduler = scheduler_classes[config["scheduler"]](
         optimizer, **config["scheduler_conf"]
     )
-    assert config["scheduler_conf"]["steps_per_epoch"] == epoch
     rates = []
-    for _ in range(20 * epoch):
+    for _ in range(4001 + 8 * epoch):
         optimizer.step()
         scheduler.step()
         rates.append(optimizer.param_groups[0]["lr"])
@@ -123,9 +205,11 @@ def test_the_rate_climbs_for_4000_steps_then_falls_by_2_percent_every_second_epo
     assert rates[4000 + 8 * epoch] == pytest.approx(0.98**4 * rates[4000], rel=1e-6)
 
 
-def test_the_page_lists_every_configuration():
-    listed = re.findall(r"^\| `(.+)\.yaml` \|", PAGE.read_text(), re.MULTILINE)
-    assert sorted(listed) == [name(path) for path in CONFIGS]
+def test_the_page_lists_every_configuration_and_all_rows_of_table_iv():
+    rows = re.findall(r"^\| `(.+)\.yaml` \|.*\|(.*)\|$", PAGE.read_text(), re.M)
+    assert sorted(file for file, _ in rows) == [name(path) for path in CONFIGS]
+    ablation = [paper.strip() for file, paper in rows if file.startswith("ablation/")]
+    assert [row.removeprefix("Table IV, ") for row in ablation] == list(TABLE_IV)
 
 
 def test_every_command_of_the_page_runs(tmp_path, monkeypatch):

@@ -4,7 +4,6 @@ import zipfile
 
 import pytest
 
-from espnet2_bspmpnet.files.configurations import read_config
 from tests.miniatures.whamr import COUNTS, write_sources
 from tests.recipe import Recipe
 
@@ -52,13 +51,15 @@ def test_help_shows_the_condition_and_all_other_options(repository, tmp_path):
     )
 
 
-@pytest.mark.parametrize("name, conditions", [("", 1), ("_all", 3)])
-def test_an_epoch_has_the_steps_of_its_training_set(repository, name, conditions):
-    config = read_config(
-        repository / f"egs2/whamr/enh1/conf/train_bsp_mpnet_wavlm_large{name}.yaml"
-    )
-    steps = config["scheduler_conf"]["steps_per_epoch"]
-    assert steps * config["batch_size"] == conditions * 20000
+@pytest.mark.parametrize("condition, suffix", [("noisy", ""), ("all", "_all")])
+def test_each_condition_takes_the_configuration_of_its_size(
+    repository, tmp_path, condition, suffix
+):
+    recipe = Recipe(repository, tmp_path, "whamr")
+    status, printed = recipe.run("--condition", condition, "--help")
+    config = f"conf/train_bsp_mpnet_wavlm_large{suffix}.yaml"  # see tests/test_conf.py
+    assert status == 0 and (recipe.folder / config).is_file()
+    assert f"({config})" in printed and f"(tr_{condition})" in printed
 
 
 @pytest.mark.recipe
