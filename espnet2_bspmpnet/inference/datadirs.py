@@ -8,6 +8,7 @@ import logging
 import time
 from argparse import Namespace
 from collections.abc import Container
+from inspect import signature
 from pathlib import Path
 
 from espnet2_bspmpnet.data.audio import read_audio, write_audio
@@ -15,20 +16,6 @@ from espnet2_bspmpnet.data.datadir import TIMES, read_scp
 from espnet2_bspmpnet.errors import UserError, summary
 from espnet2_bspmpnet.files.atomic import append_text, remove, write_text
 from espnet2_bspmpnet.inference.attempts import keep_enhanced
-
-MODEL_OPTIONS = (
-    "train_config",
-    "model_file",
-    "inference_config",
-    "segment_size",
-    "hop_size",
-    "normalize_segment_scale",
-    "show_progressbar",
-    "ref_channel",
-    "normalize_output_wav",
-    "dtype",
-    "enh_s2t_task",
-)
 
 
 def enhance_lists(options: Namespace) -> None:
@@ -74,14 +61,7 @@ def check_options(options: Namespace) -> None:
 
 
 def check_model(path: str) -> None:
-    """Refuse a damaged model file by its name, which torch does not give.
-
-    Args:
-        path: model file; only its directory of tensors is read.
-
-    Raises:
-        UserError: names the file and the fix.
-    """
+    """Refuse a damaged model file by its name; only its directory of tensors is read."""
     import torch
 
     from espnet2_bspmpnet.files.checkpoints import DAMAGE, damage_reason
@@ -133,15 +113,7 @@ def choose_utterances(
 
 
 def check_audio(path: str, rate: int) -> None:
-    """Make sure that a file can be read to its end and has the right rate.
-
-    Args:
-        path: audio file.
-        rate: samples per second wanted.
-
-    Raises:
-        UserError: names the file and the fix.
-    """
+    """Refuse a file that cannot be read to its end or has not the right rate."""
     _, found = read_audio(path)
     if found != rate:
         raise UserError(
@@ -163,10 +135,11 @@ def _enhance(utterances: list[str], options: Namespace) -> None:
     keys = folder / "keys.scp"
     write_text(keys, "".join(f"{key} {key}\n" for key in utterances))
     set_all_random_seed(options.seed)
+    known = signature(SeparateSpeech).parameters
     separate = SeparateSpeech.from_pretrained(
         options.model_tag,
         device="cuda" if options.ngpu else "cpu",
-        **{name: getattr(options, name) for name in MODEL_OPTIONS},
+        **{name: value for name, value in vars(options).items() if name in known},
     )
     trained = separate.enh_train_args
     batches = EnhancementTask.build_streaming_iterator(

@@ -5,18 +5,18 @@ changes gain and speed of a pair; after that the noises of a batch may change pl
 Validation and inference see the data as they are.
 """
 
-import difflib
-import inspect
 import zlib
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from inspect import signature
 
 import numpy as np
 from espnet2.train.preprocessor import AbsPreprocessor, EnhPreprocessor
 
 from espnet2_bspmpnet.data.audio import resample
 from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.training.option_names import refuse_unknown
 
 NAME = "bsp_mpnet"
 NOISY, CLEAN = "speech_mix", "speech_ref1"
@@ -64,9 +64,8 @@ class AugmentingPreprocessor(AbsPreprocessor):
                 speed = Fraction(random.uniform(*self.speed_range))
                 data = _apply(data, change_speed, speed.limit_denominator(100))
             if self.gain_range:
-                data = _apply(
-                    data, np.multiply, _gain(random.uniform(*self.gain_range))
-                )
+                gain = 10 ** (random.uniform(*self.gain_range) / 20)
+                data = _apply(data, np.multiply, gain)
         return self.preprocess(uid, data)
 
 
@@ -149,23 +148,11 @@ def split_options(options: dict) -> tuple[dict, dict]:
     Raises:
         UserError: for an option that neither has.
     """
-    ours, theirs = set(own_options()), _parameters(EnhPreprocessor) - {"train"}
-    for name in options:
-        if name not in ours | theirs:
-            known = sorted(ours | theirs)
-            nearest = difflib.get_close_matches(name, known, n=1)
-            mend = f"did you mean {nearest[0]!r}? " if nearest else ""
-            raise UserError(
-                f"preprocessor_conf has no option {name!r}; {mend}known: "
-                + ", ".join(known)
-            )
+    ours = set(signature(AugmentingPreprocessor).parameters) - {"preprocess"}
+    theirs = set(signature(EnhPreprocessor).parameters) - {"train"}
+    refuse_unknown("preprocessor_conf", options, ours | theirs)
     own = {name: value for name, value in options.items() if name in ours}
     return own, {name: options[name] for name in options.keys() - ours}
-
-
-def own_options() -> list[str]:
-    """Names of the options that ESPnet's preprocessor ``enh`` does not have."""
-    return sorted(_parameters(AugmentingPreprocessor) - {"preprocess"})
 
 
 def _check_batches(args: Namespace) -> None:
@@ -182,12 +169,8 @@ def _check_batches(args: Namespace) -> None:
         )
 
 
-def _parameters(function: Callable) -> set[str]:
-    return set(inspect.signature(function).parameters)
-
-
 def _generator(uid: str) -> np.random.Generator:
-    # ESPnet seeds numpy anew for each epoch and worker, but alike for all processes that
+    # ESPnet seeds numpy for each epoch and worker, but alike for all processes that
     # train together, and a worker like its neighbour an epoch later: hence the name.
     return np.random.default_rng(
         [np.random.randint(2**31), zlib.crc32(uid.encode("utf-8"))]
@@ -201,26 +184,20 @@ def _apply(data: dict, change: Callable, value) -> dict:
     }
 
 
-def _gain(decibels: float) -> float:
-    return 10 ** (decibels / 20)
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)  # bool is a subclass of int
 
 
 def _range(
     name: str, value: Sequence[float] | None, lowest: float, highest: float
-) -> tuple[float, float] | None:
-    if value is None:
-        return None
-    if (
-        not isinstance(value, (list, tuple))
-        or len(value) != 2
-        or not all(map(_is_number, value))
-        or not lowest <= value[0] <= value[1] <= highest
+) -> Sequence[float] | None:
+    if value is None or (
+        isinstance(value, (list, tuple))
+        and len(value) == 2
+        and all(map(_is_number, value))
+        and lowest <= value[0] <= value[1] <= highest
     ):
-        raise UserError(
-            f"{name}: {value!r} is no range [low, high] within {lowest:g} ... {highest:g}"
-        )
-    return value[0], value[1]
+        return value
+    raise UserError(
+        f"{name}: {value!r} is no range [low, high] within {lowest:g} ... {highest:g}"
+    )

@@ -1,7 +1,6 @@
 """The options of a training, checked before it begins."""
 
 import argparse
-import difflib
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.configurations import dump_config, read_config
+from espnet2_bspmpnet.training.option_names import refuse_unknown
 
 # Of the preprocessors "enh" (ESPnet's) and "bsp_mpnet": they make another waveform of an
 # utterance each time.
@@ -42,13 +42,14 @@ def parse_training(words: Sequence[str] | None = None) -> argparse.Namespace:
     path = finder.parse_known_args(words)[0].config
     args = _parse(words, path, None if path is None else read_config(path))
     # What changes utterances may come by the command line, as the recipe's noises do.
-    _check_feature_cache(path or "enh_train's options", args)
+    with _naming(path or "enh_train's options"):
+        _check_feature_cache(args)
     _check_wandb(args)
     return args
 
 
 def check_config(path: str | Path) -> None:
-    """Check every option that ESPnet would otherwise stumble over, one by one.
+    """Check every option that ESPnet would otherwise refuse later, or with a traceback.
 
     Nothing is downloaded, and no pretrained weights are read.
 
@@ -59,19 +60,23 @@ def check_config(path: str | Path) -> None:
         UserError: names the unknown option, the nearest known one, or the wrong value.
     """
     config = read_config(path)
-    for name, value in config.items():
-        if name.endswith("_conf") and not isinstance(value, dict):
-            raise UserError(f"{path}: {name}: {value!r} is no table of options")
     try:
-        args = _parse((), path, config)
+        _check(path, config)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def _check(path: str | Path, config: dict) -> None:
+    for name, value in config.items():
+        if name.endswith("_conf") and not isinstance(value, dict):
+            raise UserError(f"{name}: {value!r} is no table of options")
+    args = _parse((), path, config)
     if args.separator == "bsp_mpnet":
-        _check_separator(path, args.separator_conf)
-        _check_feature_cache(path, args)
-    _check_criteria(path, args.criterions)
-    _check_training(path, args)
-    with _telling(path, "use_wandb"):
+        _check_separator(args.separator_conf)
+        _check_feature_cache(args)
+    _check_criteria(args.criterions)
+    _check_training(args)
+    with _naming("use_wandb"):
         _check_wandb(args)
 
 
@@ -103,16 +108,16 @@ def _parse(
     return args
 
 
-def _check_separator(path: str | Path, options: dict) -> None:
+def _check_separator(options: dict) -> None:
     from espnet2_bspmpnet.enh.separator import BSPMPNetSeparator
     from espnet2_bspmpnet.ssl.models import RANDOM
     from espnet2_bspmpnet.ssl.weights import find_checkpoint
 
-    _check_names(path, "separator_conf", BSPMPNetSeparator, options)
+    _check_names("separator_conf", BSPMPNetSeparator, options)
     chosen = inspect.signature(BSPMPNetSeparator).bind(1, **options)
     chosen.apply_defaults()
     checkpoint, upstream = map(chosen.arguments.get, ("checkpoint", "upstream"))
-    with _telling(path, "separator_conf"):
+    with _naming("separator_conf"):
         # The upstream's own name stands for a download, for which it is too early.
         if checkpoint not in (None, RANDOM, upstream):
             find_checkpoint(checkpoint, upstream)
@@ -120,26 +125,25 @@ def _check_separator(path: str | Path, options: dict) -> None:
 
 
 def _with_few_layers(options: dict) -> dict:
-    """One SSL layer tells as much as 24, and is built in no time."""
+    """One SSL layer shows as much as 24, and is built in no time."""
     if options.get("layers"):  # which must be there to be chosen
         return options
     upstream_conf = {**(options.get("upstream_conf") or {}), "encoder_layers": 1}
     return {**options, "upstream_conf": upstream_conf}
 
 
-def _check_feature_cache(path: str | Path, args: argparse.Namespace) -> None:
-    if not args.separator_conf.get("feature_cache"):
-        return
-    for what, mend in _random_changes(args):
-        raise UserError(
-            f"{path}: {what} changes an utterance at random in each epoch, while"
-            " separator_conf: feature_cache keeps what was computed of it;"
-            f" {mend}, or leave feature_cache out"
-        )
+def _check_feature_cache(args: argparse.Namespace) -> None:
+    if args.separator_conf.get("feature_cache"):
+        for what, fix in _random_changes(args):
+            raise UserError(
+                f"{what} changes an utterance at random in each epoch, while"
+                f" separator_conf: feature_cache keeps what was computed of it; {fix}, or"
+                " leave feature_cache out"
+            )
 
 
 def _random_changes(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    """What makes another waveform of an utterance each time, and the mends."""
+    """What makes another waveform of an utterance each time, and how to fix it."""
     if args.iterator_type == "chunk":
         yield "iterator_type: chunk", "choose 'iterator_type: sequence'"
     if args.preprocessor == "dynamic_mixing":
@@ -151,40 +155,40 @@ def _random_changes(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
             yield f"preprocessor_conf: {name}", f"set {name} to {off}"
 
 
-def _check_criteria(path: str | Path, criteria: list[dict]) -> None:
+def _check_criteria(criteria: list[dict]) -> None:
     from espnet2.tasks.enh import criterion_choices, loss_wrapper_choices
 
     for entry in criteria:
         where = f"criterions: {entry.get('name')}"
         for key in ("name", "wrapper", "wrapper_conf"):
             if key not in entry:
-                raise UserError(f"{path}: {where}: ESPnet wants a {key!r}, too")
-        with _telling(path, where):
+                raise UserError(f"{where}: ESPnet wants a {key!r}, too")
+        with _naming(where):
             criterion_class = criterion_choices.get_class(entry["name"])
             wrapper_class = loss_wrapper_choices.get_class(entry["wrapper"])
         conf = entry.get("conf") or {}
-        _check_names(path, where, criterion_class, conf)
-        _check_names(path, where, wrapper_class, entry["wrapper_conf"])
-        with _telling(path, where):
+        _check_names(where, criterion_class, conf)
+        _check_names(where, wrapper_class, entry["wrapper_conf"])
+        with _naming(where):
             criterion = criterion_class(**conf)
             wrapper_class(criterion=criterion, **entry["wrapper_conf"])
 
 
-def _check_training(path: str | Path, args: argparse.Namespace) -> None:
+def _check_training(args: argparse.Namespace) -> None:
     import torch
     from espnet2.tasks.abs_task import optim_classes, scheduler_classes
     from espnet2.tasks.enh import EnhancementTask
 
     if args.preprocessor != "dynamic_mixing":  # which reads the training data
-        with _telling(path, "preprocessor_conf"):
+        with _naming("preprocessor_conf"):
             EnhancementTask.build_preprocess_fn(args, train=True)
-    with _telling(path, "optim_conf"):
+    with _naming("optim_conf"):
         parameter = torch.nn.Parameter(torch.zeros(1))
         optimizer = optim_classes[args.optim]([parameter], **args.optim_conf)
     if args.scheduler is not None:
         scheduler_class = scheduler_classes[args.scheduler]
-        _check_names(path, "scheduler_conf", scheduler_class, args.scheduler_conf)
-        with _telling(path, "scheduler_conf"):
+        _check_names("scheduler_conf", scheduler_class, args.scheduler_conf)
+        with _naming("scheduler_conf"):
             scheduler_class(optimizer, **args.scheduler_conf)
 
 
@@ -194,28 +198,21 @@ def _check_wandb(args: argparse.Namespace) -> None:
     # Without an origin it is but a folder of that name, in which wandb left its runs.
     if args.use_wandb and (spec is None or spec.origin is None):
         raise UserError(
-            "wandb is not installed; run 'python -m pip install wandb', or leave"
-            " use_wandb away (TensorBoard's files are written in any case)"
+            "wandb is not installed; run 'python -m pip install wandb', or leave out"
+            " use_wandb (TensorBoard's files are written in any case)"
         )
 
 
-def _check_names(path: str | Path, where: str, function: Callable, options: dict):
-    """Refuse an option that ``function`` does not take, and suggest the nearest."""
+def _check_names(where: str, function: Callable, options: dict) -> None:
     parameters = inspect.signature(function).parameters.values()
-    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    known = [parameter.name for parameter in parameters]
-    for name in options:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1)
-            mend = f"did you mean {nearest[0]!r}?" if nearest else f"known: {known}"
-            raise UserError(f"{path}: {where} has no option {name!r}; {mend}")
+    if all(parameter.kind != parameter.VAR_KEYWORD for parameter in parameters):
+        refuse_unknown(where, options, {parameter.name for parameter in parameters})
 
 
 @contextmanager
-def _telling(path: str | Path, where: str) -> Iterator[None]:
-    """Turn what a constructor says of its arguments into one message with the place."""
+def _naming(where: str | Path) -> Iterator[None]:
+    """Within this context an error about arguments names the place, on one line."""
     try:
         yield
     except (UserError, TypeError, ValueError, AssertionError) as error:
-        raise UserError(f"{path}: {where}: {error}") from None
+        raise UserError(f"{where}: {error}") from None

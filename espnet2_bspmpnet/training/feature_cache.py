@@ -94,7 +94,7 @@ class FeatureCache:
 
     @cached_property
     def _model_folder(self) -> Path:
-        # Not known before the first use: the weights may be read as late as that.
+        # When it is first used: resuming loads the weights after the cache is made.
         options = json.dumps([self.ssl.architecture, self.ssl.layers], sort_keys=True)
         key = hashlib.sha256(options.encode())
         key.update(fingerprint(self.ssl.model).encode())
@@ -146,15 +146,13 @@ class FeatureCache:
 
 
 @contextmanager
-def caching_features(ssl: SSLModel | None) -> Iterator[None]:
-    """Within this context a frozen SSL model keeps its features where it was told to.
-
-    Without a folder in ``ssl.feature_cache`` nothing is done.
+def caching_features(ssl: SSLModel) -> Iterator[None]:
+    """Within this context a frozen SSL model keeps its features in its folder, if any.
 
     Raises:
         UserError: the folder cannot be written to.
     """
-    if ssl is None or not ssl.feature_cache:
+    if not ssl.feature_cache:
         yield
         return
     cache = ssl.cache = FeatureCache(ssl.feature_cache, ssl)

@@ -80,7 +80,7 @@ def test_the_page_trains_infers_and_measures(page, tmp_path, repository):
     enhanced = (tmp_path / "exp/espnet3/enhanced/tt_mini/speech.scp").read_text()
     paths = [tmp_path / line.split()[1] for line in enhanced.splitlines()]
     assert [soundfile.info(path).frames for path in paths] == [24000, 25600]
-    told = json.loads((tmp_path / "exp/espnet3/enhanced/metrics.json").read_text())
-    means = told["enhancement.Quality"]["tt_mini"]
+    metrics = json.loads((tmp_path / "exp/espnet3/enhanced/metrics.json").read_text())
+    means = metrics["enhancement.Quality"]["tt_mini"]
     assert 1.0 <= means["PESQ"] <= 4.7
     assert "SI_SNR" in means

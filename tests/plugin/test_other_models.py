@@ -1,7 +1,5 @@
 """After the import other enhancement models train by ESPnet's own means, as before."""
 
-import os
-import subprocess
 import sys
 from argparse import Namespace
 
@@ -13,6 +11,7 @@ import yaml
 
 from espnet2_bspmpnet.files.checkpoints import read_checkpoint
 from tests.networks import TINY
+from tests.trainings import train
 
 CONFORMER = {
     "encoder": "stft",
@@ -43,27 +42,6 @@ BSP_MPNET = {
     "separator": "bsp_mpnet",
     "separator_conf": TINY,
 }
-# Two processes, which share what importing ESPnet costs.
-STOCK_TRAININGS = """
-import multiprocessing, os, sys
-from espnet2.bin.enh_train import main
-
-def train(folder, ours):
-    os.chdir(folder)
-    os.dup2(os.open("log", os.O_CREAT | os.O_WRONLY), 2)
-    if ours:
-        import espnet2_bspmpnet
-    assert ("espnet2_bspmpnet" in sys.modules) == ours
-    main(sys.argv[3:])
-
-fork = multiprocessing.get_context("fork")
-processes = [fork.Process(target=train, args=(sys.argv[1 + i], bool(i))) for i in (0, 1)]
-for process in processes:
-    process.start()
-for process in processes:
-    process.join()
-sys.exit(any(process.exitcode for process in processes))
-"""
 TIMES = ("time", "_time", "mem_GB")  # what is never the same twice
 
 
@@ -92,27 +70,27 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def experiments(corpus, tmp_path_factory, repository):
+def experiments(corpus, tmp_path_factory):
     """A conformer trained by stock ESPnet, without and with the package imported."""
     folders = [tmp_path_factory.mktemp(name) for name in ("plain", "ours")]
     for folder in folders:
         (folder / "train.yaml").write_text(yaml.safe_dump(CONFORMER))
     words = ["--config", "train.yaml", "--output_dir", "exp", "--ngpu", "0", *corpus]
-    environment = {**os.environ, "PYTHONPATH": str(repository)}
-    command = [sys.executable, "-c", STOCK_TRAININGS, *map(str, folders)]
-    subprocess.run([*command, *words], env=environment, check=True, timeout=300)
-    return folders
+    logs = train(*[(folder, folder is folders[1], words) for folder in folders])
+    return [(folder, log) for folder, log in zip(folders, logs, strict=True)]
 
 
 def test_the_import_changes_no_configuration(experiments):
-    plain, ours = ((folder / "exp/config.yaml").read_text() for folder in experiments)
+    plain, ours = (
+        (folder / "exp/config.yaml").read_text() for folder, _ in experiments
+    )
     assert ours == plain
 
 
 def test_the_import_changes_no_loss(experiments):
     plain, ours = (
         read_checkpoint(folder / "exp/checkpoint.pth")["reporter"]["stats"]
-        for folder in experiments
+        for folder, _ in experiments
     )
     assert list(ours) == list(plain) == [1, 2]
     for epoch in plain:
@@ -129,20 +107,19 @@ def test_the_import_changes_no_loss(experiments):
 def test_the_import_changes_no_weights_and_no_files(experiments):
     plain, ours = (
         torch.load(folder / "exp/2epoch.pth", weights_only=True)
-        for folder in experiments
+        for folder, _ in experiments
     )
     assert plain.keys() == ours.keys()
     assert all(torch.equal(plain[name], ours[name]) for name in plain)
     files = [
-        {str(path.relative_to(folder)) for path in folder.rglob("*")}
-        for folder in experiments
+        {str(path.relative_to(folder)) for path in folder.glob("exp/**/*")}
+        for folder, _ in experiments
     ]
     assert files[0] == files[1]
 
 
 def test_espnets_own_trainer_trained_both(experiments):
-    for folder in experiments:
-        log = (folder / "log").read_text()
+    for _, log in experiments:
         assert "(trainer:" in log
         assert " done: " not in log  # our line for each epoch
 

@@ -264,7 +264,7 @@ def test_each_epoch_and_worker_sees_other_changes(build, task, tmp_path):
         ("train", True, "known: .*gain_range.*remix_prob.*speech_segment"),
     ],
 )
-def test_a_wrong_option_or_value_is_told_with_what_is_allowed(
+def test_a_wrong_option_or_value_is_named_with_what_is_allowed(
     build, option, value, message
 ):
     with pytest.raises(UserError, match=message):

@@ -1,9 +1,6 @@
 """Training shared by processes is training: the same loss, the same weights."""
 
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +10,8 @@ import yaml
 
 from espnet2_bspmpnet.files.checkpoints import read_checkpoint
 from tests.networks import TINY, speech_like, tiny_separator
+from tests.trainings import train
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 PROCESSES = 2
 # What differs at random between processes is left out: crops, and dropout in the SSL model.
 CONFIG = {
@@ -51,21 +48,16 @@ def experiments(tmp_path_factory):
     torch.save({f"separator.{k}": v for k, v in separator.state_dict().items()}, first)
     lists = [*write_pairs(folder, 8), "--init_param", str(first)]
     alone, shared = folder / "alone", folder / "shared"
-    started = [start(config, lists, alone)]
+    trainings = [(alone, True, words_of(config, lists, alone))]
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     words = ["--dist_world_size", PROCESSES, "--dist_backend", "gloo"]
     words += ["--dist_master_addr", "localhost", "--dist_master_port", port]
     for rank in range(PROCESSES):
-        started.append(start(config, lists, shared, *words, "--dist_rank", rank))
-    try:
-        printed = [process.communicate(timeout=240)[0] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    for process, text in zip(started, printed):
-        assert process.returncode == 0, text
+        own = [*map(str, words), "--dist_rank", str(rank)]
+        trainings.append((shared, True, [*words_of(config, lists, shared), *own]))
+    train(*trainings)
     return first, alone, shared
 
 
@@ -94,16 +86,9 @@ def write_pairs(folder: Path, count: int) -> list[str]:
     return words
 
 
-def start(config: Path, lists: list[str], folder: Path, *words: object):
-    command = [sys.executable, "-m", "espnet2_bspmpnet.bin.enh_train", "--ngpu", "0"]
-    command += ["--config", str(config), "--output_dir", str(folder), *lists]
-    return subprocess.Popen(
-        [*command, "--multiprocessing_distributed", "true", *map(str, words)],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def words_of(config: Path, lists: list[str], folder: Path) -> list[str]:
+    words = ["--config", str(config), "--output_dir", str(folder), *lists]
+    return [*words, "--ngpu", "0", "--multiprocessing_distributed", "true"]
 
 
 def test_two_processes_have_the_loss_of_one_at_the_same_total_batch(experiments):

@@ -217,7 +217,7 @@ def anothers(path):
 
 
 @pytest.mark.parametrize("damage", [torn, empty, foreign, anothers])
-def test_a_damaged_file_is_told_once_computed_again_and_replaced(
+def test_a_damaged_file_is_reported_once_computed_again_and_replaced(
     frozen, caplog, damage
 ):
     ssl = frozen()
@@ -271,11 +271,11 @@ def test_nothing_is_kept_outside_training_or_without_a_folder(frozen, tmp_path):
     layers_of(ssl, 5000)
     assert not files(tmp_path / "cache")
     without = SSLModel("wavlm_base", upstream_conf=TINY_UPSTREAM, checkpoint="random")
-    with caching_features(without), caching_features(None):
+    with caching_features(without):
         assert without.cache is None
 
 
-def test_the_folders_size_is_told(frozen, caplog):
+def test_the_folders_size_is_logged(frozen, caplog):
     """2 layers x 16 channels x 4 bytes x 50 frames a second x 3600 seconds."""
     caplog.set_level(logging.INFO)
     large = {"encoder_embed_dim": 160, "encoder_layers": 200}

@@ -335,7 +335,7 @@ def test_a_training_that_is_to_start_from_scratch_does_so_once(
     pairs, trained, tmp_path
 ):
     """As local/enh.sh --resume false asks for; a requeued job must resume after that."""
-    output_dir = tmp_path / "enh_anew"
+    output_dir = tmp_path / "enh_from_scratch"
     shutil.copytree(trained, output_dir, symlinks=True)
     asked = {"marker": output_dir / ".trained", "reads": [], "runs": "enh_train"}
     begin_step(**asked, trained_on=[pairs], resume=False)
@@ -444,7 +444,8 @@ def test_a_packed_model_runs_where_its_ssl_checkpoint_never_was(
     pretrained, pairs, tmp_path
 ):
     from espnet2.bin.enh_inference import SeparateSpeech
-    from espnet2.bin.pack import main as pack
+
+    from espnet2_bspmpnet.bin.pack import main as pack
 
     config, model = trained_over(pretrained, pairs, tmp_path / "enh_partial")
     pretrained.unlink()
