@@ -1,8 +1,8 @@
 """Seconds to bring VoiceBank+DEMAND from 48 kHz to what training reads: ours, ESPnet's.
 
     pip install resampy  # which ESPnet's script imports; sox is needed as well
-    python -m benchmarks.data_preparation                          # in the root folder
-    python -m benchmarks.data_preparation --files 100 --repeats 1  # a quick look
+    python -m tests.miniatures.vctk_noisy database 467 33 1.5 4.3  # or the real one
+    python benchmarks/data_preparation.py database
 
 Ours is the recipe: run.sh, stages 1 to 3.  ESPnet's is what its stages 1 and 3 come to:
 lists of commands "sox FILE -r 16000 ... |" and, for each list of each set, as many jobs as
@@ -25,10 +25,8 @@ from pathlib import Path
 
 from espnet2_bspmpnet.corpora.vctk_noisy import VALIDATION_SPEAKERS
 from espnet2_bspmpnet.files.parallel import available_cores
-from tests.miniatures import vctk_noisy
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SECONDS = (1.5, 4.3)  # the database's utterances are 2.9 s long on average
 # One job: what ESPnet's format_wav_scp.py imports, and does to each line.
 JOB = """
 import sys
@@ -69,15 +67,12 @@ for line in open(scp):
 def main() -> None:
     """Time both ways on the same files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--files", type=int, default=1000, help="noisy and clean ones")
+    parser.add_argument("database", type=Path, help="VoiceBank+DEMAND, unpacked")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--nj", type=int, default=available_cores())
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        pairs = options.files // 2
-        test = pairs // 15  # as in the database
-        database = vctk_noisy.write(work / "database", pairs - test, test, SECONDS)
+        work, database = Path(folder), options.database.absolute()
         ways = {
             "bspmpnet, run.sh": lambda: run_recipe(work, database, options.nj),
             "ESPnet's jobs": lambda: run_pipes(work, database, options.nj, JOB),
@@ -94,7 +89,8 @@ def main() -> None:
                 print(f"{name}: {seconds[name][-1]:.2f} s")
         medians = {name: statistics.median(seconds[name]) for name in ways}
         ours, *_ = medians.values()
-        print(f"{2 * pairs} files, {options.nj} processes")
+        files = len(list(database.glob("*_wav/*.wav")))
+        print(f"{files} files, {options.nj} processes")
         for name, median in medians.items():
             print(f"{name}: median {median:.2f} s, {median / ours:.2f} times ours")
         check(work)

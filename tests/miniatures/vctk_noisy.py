@@ -1,6 +1,9 @@
 """VoiceBank+DEMAND in miniature: its archives' names, layout, rate, logs and texts.
 
-python -m tests.miniatures.vctk_noisy FOLDER [PAIRS FOR TRAINING] [FOR THE TEST]
+python -m tests.miniatures.vctk_noisy FOLDER TRAINING_PAIRS TEST_PAIRS SHORTEST LONGEST
+
+makes one of any size, of utterances between two lengths in seconds; the real ones are 2.9 s
+long on average.
 """
 
 import sys
@@ -92,4 +95,5 @@ def pack(folder: Path, archives: Path) -> Path:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    target, train_pairs, test_pairs, *lengths = sys.argv[1:]
+    write(Path(target), int(train_pairs), int(test_pairs), tuple(map(float, lengths)))
