@@ -23,10 +23,8 @@ class _Reference(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None):
         reference = OLD_REFERENCES.get(values, values)
         if (option_string, values) != ("--reference", reference):
-            new = f"--reference {reference}"
-            print(
-                f"{parser.prog}: {option_string} {values} is now {new}", file=sys.stderr
-            )
+            notice = f"{option_string} {values} is now --reference {reference}"
+            print(f"{parser.prog}: {notice}", file=sys.stderr)
         setattr(namespace, self.dest, reference)
 
 
@@ -95,7 +93,12 @@ def report(options: argparse.Namespace) -> None:
 
 def add_commands(add: Callable) -> None:
     """Add these commands to the command line by `add(function)`."""
-    argument = add(score)
+    _add_score(add(score))
+    _add_recognition(add)
+    _add_tables(add)
+
+
+def _add_score(argument: Callable) -> None:
     argument("--ref", required=True, help="clean speech: folder or wav.scp")
     argument(
         "--inf",
@@ -110,20 +113,12 @@ def add_commands(add: Callable) -> None:
         "--output", required=True, help="folder; gets [reference_*/][NAME/] if several"
     )
     argument(
-        "--reference",
+        *("--reference", "--protocol"),
         action=_Reference,
         choices=(*REFERENCES, BOTH, *OLD_REFERENCES),
         metavar="{clean,pcs,both}",
         default="clean",
         help="compare with clean speech, or as the paper with PCS of it",
-    )
-    argument(
-        "--protocol",
-        dest="reference",
-        action=_Reference,
-        choices=(*REFERENCES, BOTH, *OLD_REFERENCES),
-        default=argparse.SUPPRESS,
-        help=argparse.SUPPRESS,
     )
     argument("--metrics", type=words, help="names, such as 'PESQ STOI'; default: all")
     argument(
@@ -137,6 +132,8 @@ def add_commands(add: Callable) -> None:
     add_nj(argument)
     add_part(argument)
 
+
+def _add_recognition(add: Callable) -> None:
     argument = add(check_recogniser)
     argument("model", help="folder of one, name in espnet_model_zoo, or packed model")
     argument("--fs", type=sampling_rate, default="16k", help="sampling rate")
@@ -154,6 +151,8 @@ def add_commands(add: Callable) -> None:
     )
     argument("hyp", nargs="+", metavar="TEXT", help="what one job recognised")
 
+
+def _add_tables(add: Callable) -> None:
     argument = add(results)
     argument("--expdir", help="folder of the experiment; by default that of the output")
     argument("--output", required=True, help="RESULTS.md to write")

@@ -10,21 +10,13 @@ IGNORED = ("case", "punctuation")
 
 @dataclass(frozen=True)
 class Errors:
-    """What an alignment of recognised and true units counts.
+    """What an alignment of recognised and true units counts."""
 
-    Attributes:
-        units: words or characters of the references.
-        substitutions: units taken for others.
-        deletions: units missed.
-        insertions: units that nobody said.
-        utterances: utterances with at least one error.
-    """
-
-    units: int
+    units: int  # words or characters of the references
     substitutions: int
     deletions: int
     insertions: int
-    utterances: int
+    utterances: int  # with at least one error
 
     @property
     def rate(self) -> float:
@@ -34,15 +26,10 @@ class Errors:
 
 
 def normalise(text: str, ignored: Collection[str] = IGNORED) -> str:
-    """Take away differences between transcripts that are not to be counted.
+    """Remove differences between transcripts that are not to be counted.
 
-    Args:
-        text: a transcript.
-        ignored: "case" makes all letters small; "punctuation" removes punctuation and
-            symbols, but not apostrophes within words, and makes hyphens spaces.
-
-    Returns:
-        The words, one space between them.
+    "case" makes all letters small; "punctuation" removes punctuation and symbols, but not
+    apostrophes within words, and makes hyphens spaces.  One space is left between words.
     """
     text = unicodedata.normalize("NFKC", text)
     if "case" in ignored:
@@ -73,9 +60,9 @@ def count_errors(
     """Align recognised with true words and characters, and count the errors.
 
     Args:
-        utterances: their ids.
-        references: what was said; at least one word in all.
-        recognised: what was recognised, of the same utterances.
+        utterances: ids [N].
+        references: what was said [N], at least one word in all.
+        recognised: what was recognised [N].
 
     Returns:
         Errors in words, errors in characters (spaces included), and the alignment of

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -19,9 +19,7 @@ DUMP = "dump/raw"  # where recipes keep a folder of data for each set
 LAYER_WEIGHTS = re.compile(r".*\.fs_ssl\.layer_weights\.(\w+)\.logits")
 
 Curve = dict[int, float]  # epoch -> value
-Weights = dict[
-    int, float
-]  # number of an SSL layer, 0 is the transformer's input -> w_i
+Weights = dict[int, float]  # number of an SSL layer (0 is the first one's input) -> w_i
 
 
 class Absent(Exception):
@@ -30,21 +28,13 @@ class Absent(Exception):
 
 @dataclass(frozen=True)
 class TestSet:
-    """What was scored of one set of utterances.
+    """What was scored of one set of utterances."""
 
-    Args:
-        name: of its data directory, or else of the first system.
-        systems: name -> scores, one for each reference; those of "clean" come first.
-        noisy: the same of the unprocessed speech, or None if nobody scored it.
-        data: its noisy and clean recordings, or None if they were not found.
-        enhanced: system -> utterance -> file, where known.
-    """
-
-    name: str
-    systems: list[NamedScores]
-    noisy: NamedScores | None
-    data: DataDir | None
-    enhanced: dict[str, dict[str, str]]
+    name: str  # of its data directory, or else of the first system
+    systems: list[NamedScores]  # one for each reference; those of "clean" come first
+    noisy: NamedScores | None  # the unprocessed speech, None if it was not scored
+    data: DataDir | None  # noisy and clean recordings, None if they were not found
+    enhanced: dict[str, dict[str, str]]  # system -> utterance -> file, where known
 
     __test__ = False  # no test, whatever pytest makes of its name
 
@@ -84,11 +74,9 @@ class TestSet:
 def find_test_sets(
     expdir: str | Path, data_dirs: Sequence[str | Path] | None = None
 ) -> list[TestSet]:
-    """Find what was scored, and the recordings that belong to it.
+    """Find what was scored in an experiment, and the recordings that belong to it.
 
-    Args:
-        expdir: folder of the experiment.
-        data_dirs: data directories of the test sets; None looks through dump/raw/*.
+    Without data directories of the test sets, dump/raw/* is searched.
 
     Raises:
         UserError: no experiment, nothing scored yet, damaged files, or a data directory
@@ -98,15 +86,14 @@ def find_test_sets(
     if not expdir.is_dir():
         raise UserError(f"{expdir}: no such folder; name that of an experiment")
     rows = find_scores(expdir)
-    order = list(REFERENCES)
-    systems = sorted(
-        (row for row in rows if row[1].summary.system != NOISY),
-        key=lambda row: order.index(row[1].summary.reference),
-    )
+    systems = [
+        row
+        for reference in REFERENCES
+        for row in rows
+        if row[1].summary.system != NOISY and row[1].summary.reference == reference
+    ]
     if not systems:
-        raise UserError(
-            f"{expdir}: only noisy speech was scored; score enhanced speech"
-        )
+        raise UserError(f"{expdir}: only noisy speech was scored; score enhanced, too")
     folders = _data_dirs(data_dirs)
     groups: dict[object, list[NamedScores]] = {}
     for name, scores in systems:
@@ -114,11 +101,11 @@ def find_test_sets(
         key = folder, scores.summary.references_hash
         groups.setdefault(key, []).append((name, scores))
     used = {folder for folder, _ in groups}
-    unused = [] if data_dirs is None else [path for path in folders if path not in used]
-    if unused:
-        raise UserError(
-            f"{unused[0]}: has other utterances than were scored in {expdir}"
-        )
+    for path in folders:
+        if data_dirs is not None and path not in used:
+            raise UserError(
+                f"{path}: has other utterances than were scored in {expdir}"
+            )
     return [
         TestSet(
             name=folder.name if folder else alike[0][0],
@@ -134,10 +121,8 @@ def find_test_sets(
 def _data_dirs(asked: Sequence[str | Path] | None) -> dict[Path, set[str]]:
     """Map data directories to the ids of their utterances."""
     if asked is None:
-        paths = sorted(path.parent for path in Path(DUMP).glob("*/wav.scp"))
-    else:
-        paths = [Path(path) for path in asked]
-    return {path: set(read_scp(path / "wav.scp")) for path in paths}
+        asked = sorted(path.parent for path in Path(DUMP).glob("*/wav.scp"))
+    return {path: set(read_scp(path / "wav.scp")) for path in map(Path, asked)}
 
 
 def _belonging(
@@ -145,11 +130,8 @@ def _belonging(
 ) -> Path | None:
     """Choose the data directory of the same ids; of several the one the system names."""
     alike = [path for path, ids in folders.items() if ids == set(utterances)]
-    return max(
-        alike,
-        key=lambda path: len(path.name) if path.name in system else 0,
-        default=None,
-    )
+    named = {path: len(path.name) * (path.name in system) for path in alike}
+    return max(named, key=named.get, default=None)
 
 
 def _noisy(
@@ -166,37 +148,25 @@ def _noisy(
 
 
 def _enhanced(expdir: Path, systems: dict[str, object]) -> dict[str, dict[str, str]]:
-    found = {}
-    for name in systems:
-        # A lone system's scores lie in the experiment's folder itself, named after it.
-        for folder in (expdir / name, expdir):
-            if (folder / "spk1.scp").is_file():
-                found[name] = read_scp(folder / "spk1.scp")
-                break
-    return found
+    # A lone system's scores lie in the experiment's folder itself, named after it.
+    lone = expdir / "spk1.scp"
+    lists = {name: expdir / name / "spk1.scp" for name in systems}
+    lists = {name: path if path.is_file() else lone for name, path in lists.items()}
+    return {name: read_scp(path) for name, path in lists.items() if path.is_file()}
 
 
 def read_layer_weights(model: Path, config: dict) -> dict[str, Weights]:
-    """Read the weights w_i of Eq. 3 from a trained model, which sum to 1.
-
-    Args:
-        model: its file, of which only these few numbers are read.
-        config: the experiment's, which may name the layers.
+    """Read the weights w_i of Eq. 3, which sum to 1, from a trained model's file.
 
     Returns:
-        "magnitude" and "phase", or "shared" -> weights.
+        "magnitude" and "phase", or "shared" -> weights of the layers that the config
+        names, or else of 1, 2, ...
 
     Raises:
         Absent: the model has no such weights.
         UserError: a damaged file.
     """
-    import torch
-
-    states = _undamaged(
-        model,
-        lambda path: torch.load(path, "cpu", mmap=True, weights_only=True),
-        "copy it again, or train again (stage 6)",
-    )
+    states = _read_states(model, "copy it again, or train again (stage 6)")
     layers = (config.get("separator_conf") or {}).get("layers")
     found = {}
     for name in states:
@@ -219,10 +189,8 @@ def read_curves(expdir: str | Path) -> dict[str, dict[str, Curve]]:
     path = Path(expdir) / "checkpoint.pth"
     if not path.is_file():
         raise Absent(f"there is no {path}, in which training keeps its log")
-    from espnet2_bspmpnet.files.checkpoints import read_checkpoint
-
-    fix = "remove it, and train again (stage 6)"
-    stats = _undamaged(path, read_checkpoint, fix)["reporter"]["stats"]
+    states = _read_states(path, "remove it, and train again (stage 6)")
+    stats = states["reporter"]["stats"]
     curves: dict[str, dict[str, Curve]] = {}
     for epoch in sorted(stats):
         for phase, values in stats[epoch].items():
@@ -235,13 +203,14 @@ def read_curves(expdir: str | Path) -> dict[str, dict[str, Curve]]:
     return curves
 
 
-def _undamaged(path: Path, read: Callable[[Path], dict], fix: str) -> dict:
-    from espnet2_bspmpnet.files.checkpoints import DAMAGE, damage_reason
+def _read_states(path: Path, fix: str) -> dict:
+    from espnet2_bspmpnet.files import checkpoints
 
     try:
-        return read(path)
-    except DAMAGE as error:
-        raise UserError(f"{path}: damaged ({damage_reason(error)}); {fix}") from error
+        return checkpoints.read_checkpoint(path)
+    except checkpoints.DAMAGE as error:
+        reason = checkpoints.damage_reason(error)
+        raise UserError(f"{path}: damaged ({reason}); {fix}") from error
 
 
 def input_snr(test_set: TestSet) -> np.ndarray:
@@ -261,12 +230,9 @@ def input_snr(test_set: TestSet) -> np.ndarray:
     if path.is_file():
         known = read_scp(path)
         try:
-            snr = [
-                float(known.get(utterance, "nan")) for utterance in test_set.utterances
-            ]
+            return np.array([float(known.get(u, "nan")) for u in test_set.utterances])
         except ValueError as error:
             raise UserError(f"{path}: {error}; write numbers, in dB") from error
-        return np.array(snr)
     if data.spk1 is None:
         raise Absent(f"{data.path} has neither utt2snr nor clean speech")
     gone = [file for files in (data.wav, data.spk1) for file in files.values()]
@@ -282,6 +248,4 @@ def _snr(data: DataDir, utterance: str) -> float:
     length = min(len(noisy), len(clean))
     noise = np.sum((noisy[:length] - clean[:length]) ** 2, dtype=np.float64)
     speech = np.sum(clean[:length] ** 2, dtype=np.float64)
-    if not (speech and noise):
-        return math.nan
-    return 10.0 * math.log10(speech / noise)
+    return 10.0 * math.log10(speech / noise) if speech and noise else math.nan

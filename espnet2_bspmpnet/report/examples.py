@@ -19,17 +19,11 @@ MOST_SAMPLES = 3_000_000  # in a page: about 6 MB
 
 @dataclass(frozen=True)
 class Recording:
-    """What can be seen and heard of a recording.
+    """A recording, or its beginning."""
 
-    Args:
-        wave: samples [L].
-        rate: samples per second.
-        whole: seconds of all of it.
-    """
-
-    wave: np.ndarray
-    rate: int
-    whole: float
+    wave: np.ndarray  # samples [L]
+    rate: int  # samples per second
+    whole: float  # seconds of all of it
 
 
 def spectrograms(
@@ -38,8 +32,8 @@ def spectrograms(
     """Draw recordings of an utterance, with players, on one scale of power and loudness.
 
     Args:
-        recordings: name -> recording; at least one.
-        utterance: its id.
+        recordings: name -> recording, at least one.
+        utterance: its id, for those who cannot see the pictures.
         file: how the pictures' names begin.
     """
     peak = max(float(np.abs(one.wave).max()) for one in recordings.values())
@@ -63,10 +57,7 @@ def _flac(wave: np.ndarray, rate: int) -> bytes:
 
 
 def choose_examples(test_set: TestSet) -> dict[str, int]:
-    """Choose the utterances of the best, median and worst PESQ improvement.
-
-    Args:
-        test_set: whose first system is judged.
+    """Choose utterances by the first system's improvement in PESQ.
 
     Returns:
         "Best", "Median" and "Worst" -> place of the utterance; fewer of them where
@@ -92,15 +83,10 @@ def choose_examples(test_set: TestSet) -> dict[str, int]:
 def _recordings(test_set: TestSet) -> dict[str, Mapping[str, str]]:
     """Map what is shown of an utterance to utterance -> file; none if unknown."""
     data = test_set.data
-    enhanced = {
-        test_set.short_name(name): test_set.enhanced.get(name, {})
-        for name, _ in test_set.systems
-    }
-    return {
-        "noisy": data.wav if data else {},
-        **enhanced,
-        "clean": (data.spk1 or {}) if data else {},
-    }
+    found = {"noisy": data.wav if data else {}}
+    for name, _ in test_set.systems:
+        found[test_set.short_name(name)] = test_set.enhanced.get(name, {})
+    return found | {"clean": (data.spk1 if data else None) or {}}
 
 
 def seconds_to_hear(test_sets: Sequence[TestSet]) -> float:
@@ -115,19 +101,11 @@ def seconds_to_hear(test_sets: Sequence[TestSet]) -> float:
 def read_example(
     test_set: TestSet, utterance: str, seconds: float
 ) -> tuple[dict[str, Recording], list[str]]:
-    """Read an utterance's recordings.
-
-    Args:
-        test_set: what it belongs to.
-        utterance: its id.
-        seconds: how much of it to keep.
+    """Read so many seconds of an utterance's recordings.
 
     Returns:
         "noisy", the systems, "clean" -> recording, as far as they are there, and what is
         missing for which reason.
-
-    Raises:
-        UserError: damaged files.
     """
     found, notes = {}, []
     for name, files in _recordings(test_set).items():

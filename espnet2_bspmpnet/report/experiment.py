@@ -6,12 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet2_bspmpnet.files.experiments import (
-    NoModel,
-    config_of,
-    epoch_of,
-    find_model,
-)
+from espnet2_bspmpnet.files.experiments import NoModel, config_of, epoch_of, find_model
 from espnet2_bspmpnet.report import examples, figures
 from espnet2_bspmpnet.report.data import (
     Absent,
@@ -35,18 +30,14 @@ def write_report(
     data_dirs: Sequence[str | Path] | None = None,
     model: str | None = None,
 ) -> Path:
-    """Write EXP_DIR/report/index.html, and its figures beside it.
+    """Write the page EXP_DIR/report/index.html, and its figures beside it.
 
     A part that the experiment does not have is left out, and the page says why.
 
     Args:
         expdir: folder of the experiment, in or below which speech was scored.
         data_dirs: data directories of the test sets; None looks through dump/raw/*.
-        model: file in the experiment's folder whose weights of SSL layers are shown;
-            None takes the best by the first of best_model_criterion.
-
-    Returns:
-        The page.
+        model: file in expdir whose weights of SSL layers are shown; None takes the best.
 
     Raises:
         UserError: no such experiment, nothing scored yet, or damaged files.
@@ -114,10 +105,8 @@ def _add_utterances(page: Page, test_set: TestSet) -> None:
     with _leaving_out(page):
         page.figures(_before_and_after(test_set))
     page.add("subheading", "Improvement against the SNR of the noisy speech")
-    lines = (
-        "Points are utterances, lines the means of alike SNR with their 95 % intervals."
-    )
-    page.add("text", lines, "faint")
+    means = "lines means over utterances of similar SNR, with 95 % intervals"
+    page.add("text", f"Points are utterances, {means}.", "faint")
     with _leaving_out(page):
         page.figures(_improvement_by_snr(test_set))
 
@@ -151,77 +140,59 @@ def _add_examples(page: Page, test_set: TestSet, seconds: float) -> None:
             page.figures(examples.spectrograms(recordings, utterance, file), "small")
 
 
-def _before_and_after(test_set: TestSet) -> list[Picture]:
-    """Draw PESQ of noisy and enhanced speech, a picture for each reference.
-
-    Raises:
-        Absent: one of them was not scored.
-    """
+def _before_and_after(test_set: TestSet) -> Iterator[Picture]:
+    """Draw PESQ of noisy and enhanced speech, a picture for each reference."""
     noisy = test_set.noisy_values("PESQ")
-    pictures = []
-    for reference in test_set.references:
-        systems = {
+    known = {
+        reference: {
             name: values
             for name, values in test_set.values("PESQ", reference).items()
             if np.isfinite(values).any() and np.isfinite(noisy).any()
         }
+        for reference in test_set.references
+    }
+    if not any(known.values()):
+        raise Absent("nothing was scored with PESQ")
+    for reference, systems in known.items():
         if systems:
             title = f"PESQ, reference: {REFERENCES[reference]}"
-            pictures.append(
-                picture(
-                    f"{test_set.name}_pesq_reference_{reference}",
-                    figures.before_and_after("PESQ", noisy, systems, title),
-                    f"Scatter plot of {title}; {len(noisy)} utterances, enhanced against "
-                    "noisy speech. Above the diagonal speech became better.",
-                )
+            yield picture(
+                f"{test_set.name}_pesq_reference_{reference}",
+                figures.before_and_after("PESQ", noisy, systems, title),
+                f"Scatter plot of {title}; {len(noisy)} utterances, enhanced against noisy "
+                "speech. Above the diagonal speech became better.",
             )
-    if not pictures:
-        raise Absent("nothing was scored with PESQ")
-    return pictures
 
 
-def _improvement_by_snr(test_set: TestSet) -> list[Picture]:
-    """Draw improvements in PESQ and SI-SNR against the SNR of the noisy speech.
-
-    Raises:
-        Absent: SNRs or improvements are not known.
-        UserError: damaged files.
-    """
+def _improvement_by_snr(test_set: TestSet) -> Iterator[Picture]:
+    """Draw improvements in PESQ and SI-SNR against the SNR of the noisy speech."""
     snr = input_snr(test_set)
-    pictures = []
     # With PCS of the reference alone, SI-SNR would say little about the noise.
-    drawn = [("PESQ", reference) for reference in test_set.references]
-    for metric, reference in [*drawn, ("SI_SNR", "clean")]:
+    shown = [("PESQ", reference) for reference in test_set.references]
+    gains = {}
+    for metric, reference in [*shown, ("SI_SNR", "clean")]:
         noisy = test_set.noisy_values(metric)
-        gains = {
+        gains[metric, reference] = {
             name: values - noisy
             for name, values in test_set.values(metric, reference).items()
             if np.any(np.isfinite(values - noisy) & np.isfinite(snr))
         }
-        if gains:
-            title = (
-                f"{metric.replace('_', '-')} gain, reference: {REFERENCES[reference]}"
-            )
-            pictures.append(
-                picture(
-                    f"{test_set.name}_{metric}_by_snr_reference_{reference}",
-                    figures.improvement_by_snr(metric, snr, gains, title),
-                    f"{title} against the SNR of the noisy speech: points for "
-                    "utterances, lines for means with 95 % intervals.",
-                )
-            )
-    if not pictures:
+    if not any(gains.values()):
         raise Absent("no utterance has an SNR and an improvement in PESQ or SI-SNR")
-    return pictures
+    for (metric, reference), systems in gains.items():
+        if systems:
+            name = metric.replace("_", "-")
+            title = f"{name} gain, reference: {REFERENCES[reference]}"
+            yield picture(
+                f"{test_set.name}_{metric}_by_snr_reference_{reference}",
+                figures.improvement_by_snr(metric, snr, systems, title),
+                f"{title} against the SNR of the noisy speech: points for utterances, "
+                "lines for means with 95 % intervals.",
+            )
 
 
 def _layer_weights(expdir: Path, model: str | None) -> Picture:
-    """Draw the weights of SSL layers of an experiment's model.
-
-    Raises:
-        NoModel, Absent: no model, or none with such weights.
-        UserError: a damaged file, or the named model is missing.
-    """
+    """Draw the weights of SSL layers of an experiment's model."""
     path = find_model(expdir, model)
     weights = read_layer_weights(path, config_of(expdir))
     heaviest = [f"{path} {max(own, key=own.get)}" for path, own in weights.items()]
@@ -235,12 +206,7 @@ def _layer_weights(expdir: Path, model: str | None) -> Picture:
 
 
 def _training(expdir: Path, model: str | None) -> Iterator[Picture]:
-    """Draw the curves of an experiment's training.
-
-    Raises:
-        Absent: it has no checkpoint.
-        UserError: a damaged file, or the named model is missing.
-    """
+    """Draw the losses and validation measures of an experiment's training."""
     curves = read_curves(expdir)
     try:
         chosen = epoch_of(find_model(expdir, model))
@@ -261,9 +227,7 @@ def _training(expdir: Path, model: str | None) -> Iterator[Picture]:
     for title, phases in shown.items():
         if not phases:
             continue
-        ends = [
-            f"{phase} {[*curve.values()][-1]:.3g}" for phase, curve in phases.items()
-        ]
+        ends = [f"{phase} {own[max(own)]:.3g}" for phase, own in phases.items()]
         yield picture(
             f"training_{title}",
             figures.training_curves(title, phases, chosen),

@@ -43,7 +43,9 @@ STYLE = {
 WIDTH, HEIGHT = 4.8, 3.6  # inches
 DPI = 160
 UNITS = {"SI_SNR": "dB", "SDR": "dB", "SSNR": "dB"}
-FLOOR = -80.0  # dB, of spectrograms
+# Of spectrograms, in dB.
+IMAGE = {"cmap": "magma", "vmin": -80.0, "vmax": 0.0, "interpolation": "antialiased"}
+IMAGE |= {"origin": "lower", "aspect": "auto"}
 SNR_GROUPS = 8  # of more different SNRs, or of hardly any that are equal,
 SNR_STEP = 2.5  # those are averaged that are equal when rounded to so many dB
 LABELS_APART = 12.0  # points
@@ -106,14 +108,7 @@ def png(figure: Figure) -> bytes:
 def before_and_after(
     metric: str, noisy: np.ndarray, systems: Mapping[str, np.ndarray], title: str
 ) -> Figure:
-    """Draw a metric of each utterance, noisy against enhanced (Fig. 4a).
-
-    Args:
-        metric: its name.
-        noisy: values of the noisy speech [N].
-        systems: name -> values [N].
-        title: of the figure.
-    """
+    """Draw a metric of each utterance [N], noisy against the systems' (Fig. 4a)."""
     before, after = (
         f"{_shown(metric)} of {one} speech" for one in ("noisy", "enhanced")
     )
@@ -121,18 +116,12 @@ def before_and_after(
     for place, (system, values) in enumerate(systems.items()):
         known = np.isfinite(noisy) & np.isfinite(values)
         better = np.sum(values[known] > noisy[known])
-        axes.scatter(
-            noisy[known],
-            values[known],
-            s=_size(len(values)),
-            # Only the first is filled: what lies below the others shows through.
-            facecolors=_colour(place) if place == 0 else "none",
-            edgecolors=_colour(place),
-            marker=_marker(place),
-            alpha=0.8,
-            linewidths=0 if place == 0 else 1.2,
-            label=f"{system}: {better} of {known.sum()} better",
-        )
+        label = f"{system}: {better} of {known.sum()} better"
+        # Only the first is filled: what lies below the others shows through.
+        face, width = (_colour(place), 0) if place == 0 else ("none", 1.2)
+        edge = {"facecolors": face, "edgecolors": _colour(place), "linewidths": width}
+        point = {"marker": _marker(place), "s": _size(len(values)), "alpha": 0.8}
+        axes.scatter(noisy[known], values[known], label=label, **point, **edge)
     _add_diagonal(axes, np.concatenate([noisy, *systems.values()]))
     axes.locator_params(nbins=6)
     axes.figure.legend(loc="outside lower left", markerscale=1.3)
@@ -154,13 +143,9 @@ def _add_diagonal(axes: Axes, values: np.ndarray) -> None:
 def improvement_by_snr(
     metric: str, snr: np.ndarray, systems: Mapping[str, np.ndarray], title: str
 ) -> Figure:
-    """Draw a metric's improvement against the noisy speech's SNR, and the means.
+    """Draw a metric's improvements [N] against the noisy speech's SNR in dB [N].
 
-    Args:
-        metric: its name.
-        snr: dB [N].
-        systems: name -> improvement [N], of each at least one known with its SNR.
-        title: of the figure.
+    Each system has at least one improvement that is known together with its SNR.
     """
     unit = f" ({UNITS[metric]})" if metric in UNITS else ""
     axes = _axes(title, "SNR of noisy speech (dB)", f"gain in {_shown(metric)}{unit}")
@@ -168,30 +153,16 @@ def improvement_by_snr(
     ends = []
     for place, (system, gains) in enumerate(systems.items()):
         known = np.isfinite(snr) & np.isfinite(gains)
-        colour = _colour(place)
-        axes.scatter(
-            snr[known],
-            gains[known],
-            s=0.7 * _size(len(gains)),
-            color=colour,
-            marker=_marker(place),
-            alpha=0.3,
-            linewidths=0,
-        )
+        style = {"color": _colour(place), "marker": _marker(place)}
+        points = {"s": 0.7 * _size(len(gains)), "alpha": 0.3, "linewidths": 0}
+        axes.scatter(snr[known], gains[known], **points, **style)
         centres, means, intervals = group_means(snr[known], gains[known])
         # A little aside, so that whiskers do not lie on each other.
         aside = 0.012 * np.ptp(snr[known]) * (place - (len(systems) - 1) / 2)
-        axes.errorbar(
-            centres + aside,
-            means,
-            np.abs(intervals.T - means),
-            color=colour,
-            marker=_marker(place),
-            ms=5,
-            capsize=2.5,
-            elinewidth=1.2,
-        )
-        ends.append((means[-1], system, colour))
+        ranges = np.abs(intervals.T - means)
+        whiskers = {"ms": 5, "capsize": 2.5, "elinewidth": 1.2}
+        axes.errorbar(centres + aside, means, ranges, **whiskers, **style)
+        ends.append((means[-1], system, _colour(place)))
     _label_ends(axes, ends)
     return axes.figure
 
@@ -199,11 +170,7 @@ def improvement_by_snr(
 def group_means(
     snr: np.ndarray, gains: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Average over utterances of alike SNR.
-
-    Args:
-        snr: dB [N].
-        gains: of the same utterances [N].
+    """Average gains [N] over utterances of similar SNR [N].
 
     Returns:
         SNRs [G], means [G] and their 95 % bootstrap intervals [G, 2], NaN for single
@@ -221,11 +188,7 @@ def group_means(
 
 @_styled
 def layer_weights(weights: Mapping[str, Mapping[int, float]]) -> Figure:
-    """Draw how much each SSL layer counts for magnitude and phase (Fig. 4b).
-
-    Args:
-        weights: path -> number of each layer -> its weight.
-    """
+    """Draw path -> number of each SSL layer -> its weight (Fig. 4b)."""
     axes = _axes("Weights of SSL layers", "layer of the SSL model", "weight")
     ends = []
     for place, (path, own) in enumerate(weights.items()):
@@ -248,22 +211,15 @@ def layer_weights(weights: Mapping[str, Mapping[int, float]]) -> Figure:
 def training_curves(
     title: str, curves: Mapping[str, Mapping[int, float]], chosen: int | None = None
 ) -> Figure:
-    """Draw a reported value by epoch.
-
-    Args:
-        title: what the value is.
-        curves: "train" and "valid", as far as they are there -> epoch -> value.
-        chosen: epoch of the model that is used, to be marked.
-    """
+    """Draw "train" and "valid" -> epoch -> value, and mark the epoch of the model used."""
     axes = _axes(title, "epoch", "", height=0.8 * HEIGHT)
     colours = {"train": _colour(0), "valid": _colour(1)}
     ends = []
     for phase, curve in curves.items():
         epochs, values = list(curve), list(curve.values())
-        colour = colours.get(phase, FAINT)
-        marker = "o" if len(epochs) <= 30 else None
-        axes.plot(epochs, values, color=colour, marker=marker, ms=3.5)
-        ends.append((values[-1], phase, colour))
+        style = {"color": colours.get(phase, FAINT), "ms": 3.5}
+        axes.plot(epochs, values, marker="o" if len(epochs) <= 30 else None, **style)
+        ends.append((values[-1], phase, style["color"]))
     if chosen is not None:
         axes.axvline(chosen, color=FAINT, linewidth=1.0, linestyle=(0, (1, 2)))
         top = {"xycoords": ("data", "axes fraction")}
@@ -276,27 +232,18 @@ def training_curves(
 
 @_styled
 def spectrogram(title: str, wave: np.ndarray, rate: int, loudest: float) -> Figure:
-    """Draw the power of a recording over time and frequency.
+    """Draw the power of samples [L] over time and frequency.
 
-    Args:
-        title: which recording.
-        wave: samples [L].
-        rate: samples per second.
-        loudest: power at 0 dB; the same for recordings to compare, see `peak_power`.
+    The power `loudest` is at 0 dB; it is to be the same for recordings to compare, see
+    `peak_power`.
     """
     power = power_spectrogram(wave, rate)
-    axes = _axes(
-        title, "time (s)", "frequency (kHz)", width=0.75 * WIDTH, height=0.62 * HEIGHT
-    )
+    size = (0.75 * WIDTH, 0.62 * HEIGHT)
+    axes = _axes(title, "time (s)", "frequency (kHz)", *size)
     image = axes.imshow(
         10.0 * np.log10(np.maximum(power / loudest, 1e-12)),
-        origin="lower",
-        aspect="auto",
         extent=(0.0, len(wave) / rate, 0.0, rate / 2000),
-        vmin=FLOOR,
-        vmax=0.0,
-        cmap="magma",
-        interpolation="antialiased",
+        **IMAGE,
     )
     axes.grid(False)
     bar = axes.figure.colorbar(image, ax=axes, pad=0.02, aspect=24, ticks=[-80, -40, 0])
@@ -320,11 +267,7 @@ def power_spectrogram(wave: np.ndarray, rate: int) -> np.ndarray:
 
 
 def peak_power(recordings: Sequence[tuple[np.ndarray, int]]) -> float:
-    """Find the highest power in the spectrograms of some recordings; never zero.
-
-    Args:
-        recordings: samples [L] and samples per second of each.
-    """
+    """Find the highest power in the spectrograms of (wave [L], rate); never zero."""
     return max(float(power_spectrogram(*one).max()) for one in recordings) or 1.0
 
 
@@ -342,31 +285,20 @@ def _size(count: int) -> float:
 
 
 def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Write names beside the right ends of lines, none over another.
+    """Write names beside the right ends (height, name, colour), none over another.
 
-    Args:
-        axes: what the lines are drawn in; its limits are final.
-        ends: height, name and colour of each.
+    The limits of the axes must be final.
     """
     lowest, highest = axes.get_ylim()
     points = axes.figure.get_figheight() * 72 * 0.75  # about the height of the axes
-    scale = points / (highest - lowest)
     ends = sorted(ends)
-    wanted = np.array([(end - lowest) * scale for end, _, _ in ends])
+    wanted = np.array([end for end, _, _ in ends]) * points / (highest - lowest)
     places = wanted.copy()
     for place in range(1, len(places)):
         places[place] = max(places[place], places[place - 1] + LABELS_APART)
     places -= (places - wanted).mean()  # half of the shift up, half down
+    beside = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    bold = {"va": "center", "fontsize": 9.5, "fontweight": "bold"}
     for (end, name, colour), shift in zip(ends, places - wanted):
-        axes.annotate(
-            name,
-            (1.0, end),
-            (4, shift),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            va="center",
-            color=colour,
-            fontsize=9.5,
-            fontweight="bold",
-            annotation_clip=False,
-        )
+        options = {"color": colour, "annotation_clip": False, **beside, **bold}
+        axes.annotate(name, (1.0, end), (4, shift), **options)

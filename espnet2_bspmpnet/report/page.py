@@ -17,21 +17,13 @@ from espnet2_bspmpnet.report.figures import png
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of a page.
+    """A figure of a page, with a player where it has a sound."""
 
-    Args:
-        name: of its PNG file, without suffix.
-        content: the PNG file's.
-        alt: what is to be seen, for those who cannot.
-        caption: text below it.
-        sound: FLAC file of what is shown, for a player.
-    """
-
-    name: str
-    content: bytes
-    alt: str
+    name: str  # of its PNG file, without suffix
+    content: bytes  # the PNG file's
+    alt: str  # what it shows, for those who cannot see it
     caption: str = ""
-    sound: bytes = b""
+    sound: bytes = b""  # FLAC file
 
 
 def picture(name: str, figure: Figure, alt: str, **more) -> Picture:
@@ -64,12 +56,7 @@ class Page:
         self.add("heading", text, anchor)
 
     def figures(self, pictures: Iterable[Picture], kind: str = "") -> None:
-        """Add figures side by side, with players where they have a sound.
-
-        Args:
-            pictures: drawn and encoded.
-            kind: "small" lets more of them stand side by side.
-        """
+        """Add figures side by side; more of them in a row where kind is "small"."""
         drawn = list(pictures)
         self._pictures += drawn
         self.add("figures", drawn, kind)
@@ -83,14 +70,7 @@ class Page:
         self.add("text", f"Left out: {reason}.", "absent")
 
     def write(self, folder: Path, title: str, subtitle: str, command: str) -> Path:
-        """Write index.html, and its figures beside it.
-
-        Args:
-            folder: where to.
-            title: of the page.
-            subtitle: may be empty.
-            command: what makes the page.
-        """
+        """Write index.html, which names the command, and its figures beside it."""
         for picture in self._pictures:
             with replacing(folder / f"{picture.name}.png") as temporary:
                 temporary.write_bytes(picture.content)

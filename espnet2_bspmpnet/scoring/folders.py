@@ -1,16 +1,8 @@
-"""Folders of recordings in, scores and tables out.
+"""Folders of recordings in, scores and tables out; docs/scoring.md describes the files.
 
 The reference is the clean speech (``clean``), as every system of the field reports, or
 PCS of the clean speech (``pcs``), at its own level and loudness: the paper's figures are
 such, apart from its noisy row, which is compared with the clean speech.
-
-``score`` writes to DIR[/reference_clean or _pcs][/NAME], where the former is there if both
-references are asked for and NAME if the system has one:
-
-    utterances.tsv  one row an utterance: its metrics, reasons for empty cells, notes
-    summary.json    means and their intervals, see scores.Summary
-
-and to DIR itself RESULTS.md, the tables, and scores.jsonl, see journal.py.
 """
 
 import logging
@@ -63,30 +55,13 @@ KINDS = CLEAN, PCS, PCS_BOTH, ALONE = *REFERENCES, "pcs both", "alone"
 
 
 @dataclass(frozen=True)
-class _Task:
-    pair: FilePair
-    wanted: dict[str, tuple[str, ...]]  # kind -> metrics
-
-
-@dataclass(frozen=True)
 class _System:
-    """What is scored together.
-
-    Args:
-        name: as in tables.
-        path: folder or list of its speech.
-        named: whether its scores have a folder of this name.
-        natural: whether PCS is applied to it before it is compared with PCS.
-        pairs: utterance -> pair.
-        reference: what it is compared with.
-    """
-
     name: str
-    path: Path
-    named: bool = True
-    natural: bool = False
-    pairs: Mapping[str, FilePair] = field(default_factory=dict)
-    reference: str = CLEAN
+    path: Path  # folder or list of its speech
+    named: bool = True  # its scores lie in a folder of its name
+    natural: bool = False  # PCS is applied to it before it is compared with PCS
+    pairs: Mapping[str, FilePair] = field(default_factory=dict)  # by utterance
+    reference: str = CLEAN  # what it is compared with
 
     def comparison(self, pair: FilePair, metric: str) -> Comparison:
         kind = ALONE if metric in REFERENCE_FREE else self.reference
@@ -132,30 +107,23 @@ def score(
         output: folder to write to.
         noisy: the unprocessed speech, to show improvements.
         reference: "clean", "pcs" or "both".
-        metrics: names out of METRICS, and RTF, the real-time factor; None takes all
-            (RTF where there are times).
-        natural: systems that PCS is applied to before they are compared with "pcs", as
-            they give out speech of natural spectral balance.
+        metrics: names out of METRICS and RTF; None takes all (RTF where there are times).
+        natural: systems of natural spectral balance, boosted before "pcs" judges them.
         nj: number of processes.
         part: (k, n) measures the k-th of n shares of the utterances alone; jobs do so
             at the same time, and a last call without it finds what they measured.
 
     Returns:
-        For each reference the systems' scores, first the noisy speech's; none of a part.
+        The scores of the noisy speech and, for each reference, of the systems; none of a
+        part.
 
     Raises:
-        UserError: an unknown metric, reference or name, utterances that differ, bad
-            files, lengths that differ by more than 0.1 s.
+        UserError: an unknown name, utterances or lengths that differ, bad files.
     """
     references = _references(reference)
     systems = _systems(inf, noisy, natural)
     metrics = _metrics(metrics, systems)
-    systems = _paired(Path(ref), systems, nj, part)
-    # Noisy speech is always compared with clean speech, as in the paper.
-    runs = [one for one in systems if one.name == NOISY]
-    for name in references:
-        judged = (one for one in systems if one.name != NOISY)
-        runs += [replace(one, reference=name) for one in judged]
+    runs = _runs(_paired(Path(ref), systems, nj, part), references)
     journal = Journal(Path(output), part)
     _measure_missing(runs, metrics, journal, nj)
     if part is not None:
@@ -166,13 +134,11 @@ def score(
     return found
 
 
-def _references(asked: str) -> tuple[str, ...]:
-    if asked == BOTH:
-        return tuple(REFERENCES)
-    if asked not in REFERENCES:
+def _references(asked: str) -> list[str]:
+    if asked not in (*REFERENCES, BOTH):
         allowed = ", ".join([*REFERENCES, BOTH])
         raise UserError(f"reference: {asked!r} is not one of {allowed}")
-    return (asked,)
+    return [name for name in REFERENCES if asked in (name, BOTH)]
 
 
 def _systems(
@@ -229,38 +195,44 @@ def _paired(
     return paired
 
 
+def _runs(systems: Sequence[_System], references: Sequence[str]) -> list[_System]:
+    # Noisy speech is always compared with clean speech, as in the paper.
+    noisy = [one for one in systems if one.name == NOISY]
+    others = [one for one in systems if one.name != NOISY]
+    return noisy + [replace(one, reference=r) for r in references for one in others]
+
+
 def _measure_missing(
     runs: Sequence[_System], metrics: Sequence[str], journal: Journal, nj: int
 ) -> None:
     """Measure what the journal does not know: one task a pair, in the order of runs."""
-    wanted: dict[FilePair, dict[str, dict[str, None]]] = {}
+    wanted: dict[FilePair, dict[str, list[str]]] = {}
     for run in runs:
         for pair in run.pairs.values():
             for metric in metrics:
                 comparison = run.comparison(pair, metric)
                 if metric != RTF and metric not in journal[comparison]:
                     kinds = wanted.setdefault(pair, {})
-                    kinds.setdefault(comparison.kind, {})[metric] = None
-    tasks = [
-        _Task(pair, {kind: tuple(names) for kind, names in kinds.items()})
-        for pair, kinds in wanted.items()
-    ]
+                    names = kinds.setdefault(comparison.kind, [])
+                    names += [metric] if metric not in names else []
     count = len({pair for run in runs for pair in run.pairs.values()})
     # Not where nothing is left to do, as in the call that follows the jobs of parts.
-    if len(tasks) < count and (tasks or journal.path != journal.whole):
-        kept = f"{count - len(tasks)} of {count}"
+    if len(wanted) < count and (wanted or journal.path != journal.whole):
+        kept = f"{count - len(wanted)} of {count}"
         logging.info("%s pairs are kept as an earlier run measured them", kept)
-    parallel_map(_measure, tasks, nj, f"scoring into {journal.folder}", journal.add)
+    title = f"scoring into {journal.folder}"
+    parallel_map(_measure, wanted.items(), nj, title, journal.add)
 
 
-def _measure(task: _Task) -> dict[Comparison, Outcome]:
-    pair = task.pair
+def _measure(task: tuple[FilePair, dict[str, list[str]]]) -> dict[Comparison, Outcome]:
+    """Measure a pair: kind -> metrics."""
+    pair, wanted = task
     reference, rate = read_audio(pair.reference.path)
     estimate, estimate_rate = read_audio(pair.estimate.path)
     estimate = resample(estimate, estimate_rate, rate)
     length = min(len(reference), len(estimate))
     outcomes = {}
-    for kind, metrics in task.wanted.items():
+    for kind, metrics in wanted.items():
         compared = _as_compared(reference[:length], estimate[:length], rate, kind)
         values, reasons = score_pair(*compared, metrics)
         values = {name: round(value, DECIMALS) for name, value in values.items()}
@@ -315,9 +287,9 @@ def _real_time_factor(seconds: float | None, estimate: AudioFile) -> Outcome:
 
 
 def _notes_on_pcs(run: _System) -> list[str]:
-    notes = []
     if run.reference != PCS:
-        return notes
+        return []
+    notes = []
     if any(pair.reference.rate > SAMPLE_RATE for pair in run.pairs.values()):
         notes.append(f"compared at {SAMPLE_RATE} Hz, the highest rate PCS is made for")
     if run.natural:

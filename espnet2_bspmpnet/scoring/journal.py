@@ -1,14 +1,13 @@
 """What has been measured already, so that scoring resumes where it stopped.
 
-``scores.jsonl`` has one JSON object a line, for one pair of recordings (known by a hash
-of each file's content, not by its name) compared in one way:
+``scores.jsonl`` has a line for each pair of recordings, known by hashes of their contents,
+and each way to compare them:
 
     {"measures": …, "reference": …, "estimate": …, "comparison": "clean",
      "values": {"PESQ": 2.5}, "reasons": {"STOI": "less than 0.4 s of speech"}}
 
-Lines are appended while scoring runs; a line that a killed run left incomplete is ignored.
-Jobs that score a part each append to scores.K-N.jsonl instead, and read the others' files;
-the run that finishes merges them all.
+Lines are appended while scoring runs; one that a killed run left incomplete is ignored.
+Jobs of parts append to scores.K-N.jsonl instead; the run that finishes merges all files.
 """
 
 import json
@@ -49,11 +48,9 @@ class Outcome:
 
 
 class Journal:
-    """The outcomes of earlier runs and of this one.
+    """The outcomes of earlier runs in a folder, which need not exist, and of this one.
 
-    Args:
-        folder: where scores.jsonl and the files of parts are; need not exist.
-        part: the job's number and how many there are; None for a run of one job.
+    A job that measures a part gives its number and how many there are.
     """
 
     def __init__(self, folder: Path, part: tuple[int, int] | None = None):

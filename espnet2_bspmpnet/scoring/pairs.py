@@ -73,10 +73,7 @@ class FilePair:
 
 
 def named_audio(path: str | Path) -> dict[str, str | Path]:
-    """Read a folder of audio files, or a list of them such as wav.scp.
-
-    Returns:
-        Utterance -> file.
+    """Read a folder of audio files, or a list such as wav.scp: utterance -> file.
 
     Raises:
         UserError: neither the one nor the other, or an empty one.
@@ -88,19 +85,17 @@ def named_audio(path: str | Path) -> dict[str, str | Path]:
 def inspect_files(
     paths: Mapping[str, Path], nj: int, part: tuple[int, int] | None = None
 ) -> dict[str, dict[str, AudioFile]]:
-    """Hash and measure all files of several sets, or those of one job's share.
+    """Hash all files of several sets, or those of one job's part, in nj threads.
 
     Args:
         paths: name of a set -> its folder or list; the first is of the references.
-        nj: number of threads.
-        part: the job's number in 1 ... n, and n; None looks at all.
+        part: see `part_of`.
 
     Returns:
         Name of a set -> utterance -> file, sorted.
 
     Raises:
-        UserError: a missing, empty or damaged folder, list or file, or utterances that
-            differ.
+        UserError: missing, empty or damaged folders or files, or utterances that differ.
     """
     lists = {name: named_audio(path) for name, path in paths.items()}
     references = next(iter(lists.values()))

@@ -15,13 +15,7 @@ from espnet2_bspmpnet.scoring.tables import Section, markdown
 def write_results(
     path: str | Path, expdir: str | Path, sections: Sequence[Section]
 ) -> None:
-    """Write RESULTS.md.
-
-    Args:
-        path: the file to make.
-        expdir: folder of the experiment, whose name and configuration are shown.
-        sections: the tables.
-    """
+    """Write RESULTS.md, with the name and configuration of the experiment in expdir."""
     config = config_of(expdir).get("config")
     write_text(
         path,

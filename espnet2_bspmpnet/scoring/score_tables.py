@@ -22,14 +22,11 @@ SHORT |= {"SI_SNR": "SI-SNR", "DNSMOS_OVRL": "DNSMOS"}
 
 
 def sections_of(rows: Sequence[NamedScores]) -> list[Section]:
-    """Lay out scores: a section for each test set and reference.
+    """Lay out name -> scores: a section for each test set and reference.
 
     A section has the means, the best in bold, their intervals, the improvements over
     the noisy speech and the differences to the first system, each where there is
     something to show, and says what a mean leaves out.
-
-    Args:
-        rows: name -> its scores; those of the same references stand side by side.
 
     Raises:
         UserError: no rows.
@@ -40,15 +37,8 @@ def sections_of(rows: Sequence[NamedScores]) -> list[Section]:
 def overview(rows: Sequence[NamedScores]) -> Section:
     """Lay out the means of a few measures in one table of all test sets.
 
-    Args:
-        rows: name -> its scores; those compared with clean speech are shown, or if there
-            are none those compared with PCS of it.
-
-    Returns:
-        A section with the table, or without one if none of the measures was taken.
-
-    Raises:
-        UserError: no rows.
+    Scores against clean speech are shown, or if there are none those against PCS of it.
+    There is no table where none of these measures was taken.
     """
     groups = list(_groups(rows))
     reference = groups[0][0]
@@ -127,19 +117,16 @@ def _table(
     interval: bool = True,
     signed: bool = False,
 ) -> Table:
-    def cell(metric: str, found: Mean) -> Cell:
-        return Cell(
-            found.mean if value else None,
-            found.interval if interval else None,
-            DECIMALS.get(metric, 2),
-            signed,
-        )
-
-    nothing = Mean(None, None, 0)
-    filled = [
-        (name, [cell(metric, means.get(metric, nothing)) for metric in metrics])
-        for name, means in rows
-    ]
+    """Lay out name -> metric -> mean, with its value, its interval or both."""
+    filled = []
+    for name, means in rows:
+        cells = []
+        for metric in metrics:
+            found = means.get(metric, Mean(None, None, 0))
+            mean = found.mean if value else None
+            ends = found.interval if interval else None
+            cells.append(Cell(mean, ends, DECIMALS.get(metric, 2), signed))
+        filled.append((name, cells))
     return Table(title, metrics, filled)
 
 
@@ -148,15 +135,10 @@ def _with_best(table: Table) -> Table:
     columns = []
     for metric, *cells in zip(table.columns, *(cells for _, cells in table.rows)):
         # Compared as they are shown.
-        known = [float(cell.text) for cell in cells if cell.text]
+        known = [cell.text for cell in cells if cell.text]
         choose = min if metric in LOWER_IS_BETTER else max
-        best = choose(known) if len(known) > 1 else None
-        columns.append(
-            [
-                replace(cell, bold=cell.text != "" and float(cell.text) == best)
-                for cell in cells
-            ]
-        )
+        best = choose(known, key=float) if len(known) > 1 else None
+        columns.append([replace(cell, bold=cell.text == best) for cell in cells])
     names = (name for name, _ in table.rows)
     return replace(table, rows=list(zip(names, zip(*columns))))
 

@@ -19,76 +19,47 @@ SCORING = "scoring"  # a folder's name that says nothing about what is scored
 DECIMALS = 6
 # Up to the next one, as a reason may have semicolons itself.
 REASON = re.compile(r"(\w+): (.*?)(?:; (?=[A-Z]\w*: )|$)")
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One utterance.
+    """One utterance."""
 
-    Args:
-        utterance: its id.
-        values: metric -> value.
-        reasons: metric -> why it has no value.
-        note: what had to be done to the recordings before; may be empty.
-    """
-
-    utterance: str
-    values: dict[str, float]
-    reasons: dict[str, str]
-    note: str = ""
+    utterance: str  # its id
+    values: dict[str, float]  # metric -> value
+    reasons: dict[str, str]  # metric -> why it has no value
+    note: str = ""  # what had to be done to the recordings before
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over utterances, of one metric or of the differences between two systems.
+    """A mean over utterances, of one metric or of the differences between two systems."""
 
-    Args:
-        mean: None if no utterance has a value.
-        interval: its 95 % bootstrap interval; None below two values.
-        count: utterances with a value.
-    """
-
-    mean: float | None
-    interval: Interval | None
-    count: int
+    mean: float | None  # None if no utterance has a value
+    interval: list[float] | None  # 95 %, by bootstrap; None below two values
+    count: int  # utterances with a value
 
 
 @dataclass(frozen=True)
 class Statistics(Mean):
-    """One metric over a set of utterances.
+    """One metric over a set of utterances."""
 
-    Args:
-        std: standard deviation of the utterances; None below two values.
-        failures: utterances without a value.
-        reasons: reason -> how many utterances have no value because of it.
-    """
-
-    std: float | None
-    failures: int
-    reasons: dict[str, int]
+    std: float | None  # standard deviation of the utterances; None below two values
+    failures: int  # utterances without a value
+    reasons: dict[str, int]  # reason -> how many utterances have no value because of it
 
 
 @dataclass(frozen=True)
 class Summary:
-    """All metrics over a set of utterances.
+    """All metrics over a set of utterances."""
 
-    Args:
-        reference: one of REFERENCES.
-        system: the name that `score` was given; "noisy" is the unprocessed speech.
-        references_hash: of the clean recordings; scores of equal ones may be compared.
-        utterances: their number.
-        notes: what had to be done to recordings before, for people to read.
-        metrics: metric -> its statistics.
-        differences: other system -> metric -> mean of this system's minus its values.
-    """
-
-    reference: str
-    system: str
-    references_hash: str
-    utterances: int
-    notes: list[str]
+    reference: str  # one of REFERENCES
+    system: str  # the name that `score` was given; "noisy" is the unprocessed speech
+    references_hash: str  # of the clean recordings; equal ones may be compared
+    utterances: int  # their number
+    notes: list[str]  # what had to be done to recordings before, for people to read
     metrics: dict[str, Statistics]
+    # Other system -> metric -> mean of this system's values minus the other's.
     differences: dict[str, dict[str, Mean]] = field(default_factory=dict)
 
 
@@ -142,11 +113,7 @@ def statistics(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, Statist
 
 
 def differences(scores: Scores, other: Scores) -> dict[str, Mean]:
-    """Compare two systems utterance by utterance.
-
-    Args:
-        scores: of one system.
-        other: of another, over the same utterances.
+    """Compare two systems over the same utterances, one by one.
 
     Returns:
         Metric that both have -> mean of one minus the other, with a paired interval.
@@ -166,8 +133,9 @@ def _means(
     for name, column, ends in columns:
         known = column[np.isfinite(column)]
         mean = round(float(known.mean()), DECIMALS) if len(known) else None
-        lower, upper = (round(float(end), DECIMALS) for end in ends)
-        interval = (lower, upper) if np.isfinite(ends).all() else None
+        interval = [round(end, DECIMALS) for end in ends.tolist()]
+        if not np.isfinite(ends).all():
+            interval = None
         yield name, Mean(mean, interval, len(known)), known
 
 
@@ -205,20 +173,13 @@ def _summary(text: str) -> Summary:
     if "protocol" in content:  # what `reference` was called in former versions
         content["reference"] = OLD_REFERENCES[content.pop("protocol")]
         content["references_hash"] = content.pop("references")
-    metrics = {
-        name: Statistics(**_with_interval(values))
-        for name, values in content.pop("metrics").items()
-    }
-    others = {
-        other: {name: Mean(**_with_interval(values)) for name, values in means.items()}
+    metrics = content.pop("metrics").items()
+    content["metrics"] = {name: Statistics(**values) for name, values in metrics}
+    content["differences"] = {
+        other: {name: Mean(**values) for name, values in means.items()}
         for other, means in content.pop("differences").items()
     }
-    return Summary(metrics=metrics, differences=others, **content)
-
-
-def _with_interval(values: dict) -> dict:
-    ends = values["interval"]
-    return {**values, "interval": None if ends is None else tuple(ends)}
+    return Summary(**content)
 
 
 def _read(path: Path, parse):
@@ -235,24 +196,16 @@ def _read(path: Path, parse):
 def find_scores(folder: str | Path, name: str = "") -> list[NamedScores]:
     """Find all scores at and below a folder.
 
-    Args:
-        folder: that `score` wrote to, or one with such folders in it.
-        name: of what lies in it.
-
     Returns:
-        The name and the folders below this one, joined by slashes -> scores.  Folders
-        named "scoring" or after references are left out of names; where only one system
-        was scored, a given name is its name.
+        The given name and the folders below this one, joined by slashes -> scores.
+        Folders named "scoring" or after references are left out of names; where only one
+        system was scored, a given name is its name.
 
     Raises:
         UserError: there are none, or some are damaged.
     """
     folder = Path(folder)
-    paths = sorted(path.parent for path in folder.rglob("summary.json"))
-    if not paths:
-        raise UserError(
-            f"{folder / 'summary.json'}: no such file; score first (stage 8)"
-        )
+    paths = sorted(path.parent for path in folder.rglob("summary.json")) or [folder]
     unnamed = {SCORING, *FOLDERS.values(), *OLD_REFERENCES}
     places = [
         [part for part in path.relative_to(folder).parts if part not in unnamed]

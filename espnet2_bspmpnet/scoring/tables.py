@@ -6,21 +6,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure in a table.
-
-    Args:
-        value: the figure; None leaves it out.
-        interval: its 95 % interval; None leaves it out.
-        decimals: of both.
-        signed: whether both have a plus where they are above zero.
-        bold: whether it is the best of its column.
-    """
+    """A figure in a table, its 95 % interval, or both; None leaves one out."""
 
     value: float | None = None
-    interval: tuple[float, float] | None = None
+    interval: Sequence[float] | None = None
     decimals: int = 2
-    signed: bool = False
-    bold: bool = False
+    signed: bool = False  # a plus before what is above zero
+    bold: bool = False  # the best of its column
 
     @property
     def text(self) -> str:
@@ -37,17 +29,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of figures.
+    """Rows of figures."""
 
-    Args:
-        title: what they are; heads the column of the rows' names.
-        columns: names of the other columns.
-        rows: name -> a cell for each column.
-    """
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[tuple[str, Sequence[Cell]]]
+    title: str  # what they are; heads the column of the rows' names
+    columns: Sequence[str]  # the others
+    rows: Sequence[tuple[str, Sequence[Cell]]]  # name, and a cell for each column
 
     def markdown(self) -> str:
         """Write it for RESULTS.md, as ESPnet does."""
@@ -71,27 +57,19 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of RESULTS.md and of the page.
-
-    Args:
-        heading: what all of it is about.
-        tables: the first is the main one.
-        notes: sentences below them.
-        level: of the heading.
-    """
+    """A part of RESULTS.md and of the page."""
 
     heading: str
-    tables: Sequence[Table] = ()
-    notes: Sequence[str] = ()
-    level: int = 3
+    tables: Sequence[Table] = ()  # the first is the main one
+    notes: Sequence[str] = ()  # sentences below them
+    level: int = 3  # of the heading
 
     def markdown(self) -> str:
         """Write it for RESULTS.md."""
-        parts = [f"{'#' * self.level} {self.heading}\n"]
-        parts += [table.markdown() for table in self.tables]
-        if self.notes:
-            parts.append("".join(f"- {note}\n" for note in self.notes))
-        return "\n".join(parts)
+        heading = f"{'#' * self.level} {self.heading}\n"
+        notes = "".join(f"- {note}\n" for note in self.notes)
+        parts = [heading, *(table.markdown() for table in self.tables), notes]
+        return "\n".join(part for part in parts if part)
 
     def plain(self) -> str:
         """Write its heading and tables for a terminal."""

@@ -5,9 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from espnet2_bspmpnet.data.datadir import check_same_ids
+from espnet2_bspmpnet.data.datadir import check_same_ids, read_scp, write_scp
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.atomic import write_text
+from espnet2_bspmpnet.files.configurations import read_config
 from espnet2_bspmpnet.measures.recognition import (
     IGNORED,
     Errors,
@@ -17,28 +18,18 @@ from espnet2_bspmpnet.measures.recognition import (
 from espnet2_bspmpnet.scoring.tables import Cell, Section, Table
 
 RATES = "wer.json"
-FIX = "recognise and score again (stages 9 and 10)"
 
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """How well one system's speech was recognised.
+    """How well one system's speech was recognised."""
 
-    Attributes:
-        name: of what was recognised, e.g. "noisy_tt_mini".
-        asr: the recogniser.
-        ignored: differences that were not counted, see IGNORED.
-        utterances: how many were compared.
-        words: errors in words.
-        characters: errors in characters, spaces included.
-    """
-
-    name: str
-    asr: str
-    ignored: tuple[str, ...]
-    utterances: int
+    name: str  # of what was recognised, e.g. "noisy_tt_mini"
+    asr: str  # the recogniser
+    ignored: tuple[str, ...]  # differences that were not counted, see IGNORED
+    utterances: int  # how many were compared
     words: Errors
-    characters: Errors
+    characters: Errors  # spaces included
 
     @classmethod
     def read(cls, path: Path) -> "ErrorRates":
@@ -54,7 +45,8 @@ class ErrorRates:
             entries["ignored"] = tuple(entries["ignored"])
             return cls(**entries)
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: damaged ({error}); {FIX}") from error
+            fix = "recognise and score again (stages 9 and 10)"
+            raise UserError(f"{path}: damaged ({error}); {fix}") from error
 
     def __str__(self) -> str:
         shown = [
@@ -67,65 +59,28 @@ class ErrorRates:
 
 
 def check_recogniser(config: str | Path, rate: int) -> None:
-    """Make sure that a recogniser is for speech of this rate; else it hears nonsense.
-
-    Args:
-        config: its training configuration.
-        rate: samples per second of what it is to recognise.
+    """Make sure that a recogniser's config is of speech of this rate (in Hz).
 
     Raises:
-        UserError: no configuration, or of another rate.
+        UserError: no configuration, or another rate.
     """
-    import yaml
     from humanfriendly import parse_size
 
     path = Path(config)
     if not path.is_file():
         raise UserError(f"{path}: no such file; name a trained recogniser's folder")
-    try:
-        options = yaml.safe_load(path.read_text(encoding="utf-8"))
-        trained = options["frontend_conf"].get("fs", 16000)
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+    frontend = read_config(path).get("frontend_conf")
+    if not isinstance(frontend, dict):
         raise UserError(
             f"{path}: no configuration of a recogniser; name the config.yaml that"
             " ESPnet wrote when it was trained"
-        ) from error
+        )
+    trained = frontend.get("fs", 16000)
     if parse_size(str(trained)) != rate:
         raise UserError(
             f"{path}: this recogniser was trained at {trained} Hz, but the speech has"
             f" {rate} Hz; choose another"
         )
-
-
-def read_text(path: str | Path) -> dict[str, str]:
-    """Read transcripts, lines "<id> <words>", where words may be missing.
-
-    Raises:
-        UserError: missing or empty file, or an id used twice.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(
-            f"{path}: no such file; word error rates need transcripts, one line"
-            ' "<id> <words>" for each utterance'
-        )
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text; save it as UTF-8") from error
-    texts: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        utterance, *words = line.split(maxsplit=1)
-        if utterance in texts:
-            raise UserError(
-                f"{path}:{number}: id {utterance} is there twice; remove one line"
-            )
-        texts[utterance] = "".join(words).rstrip()
-    if not texts:
-        raise UserError(f"{path}: the file is empty; {FIX}")
-    return texts
 
 
 def score_text(
@@ -142,23 +97,26 @@ def score_text(
         ref: transcripts, the file text of a data directory.
         hyp: what was recognised, the lists of one or several jobs.
         output: folder for the results; wer.json is written last.
-        name: of what was recognised, e.g. "noisy_tt_mini".
-        asr: the recogniser.
+        name: see `ErrorRates`, as for asr.
         ignore: see `normalise`.
 
     Raises:
-        UserError: missing files, other utterances than the transcripts', or no word in
-            any transcript.
+        UserError: missing files, utterances that differ, or no word in any transcript.
     """
     unknown = sorted(set(ignore) - set(IGNORED))
     if unknown:
         raise UserError(
             f"--ignore {' '.join(unknown)}: choose from {' '.join(IGNORED)}"
         )
-    truth = read_text(ref)
+    if not Path(ref).is_file():
+        form = 'one line "<id> <words>" for each utterance'
+        raise UserError(
+            f"{ref}: no such file; word error rates need transcripts, {form}"
+        )
+    truth = read_scp(ref, need_values=False)
     found: dict[str, str] = {}
     for path in hyp:
-        found |= read_text(path)
+        found |= read_scp(path, need_values=False)
     output = Path(output)
     check_same_ids(Path(ref), truth, output / "text", found)
     utterances = sorted(truth)
@@ -171,7 +129,7 @@ def score_text(
     words, characters, alignment = count_errors(utterances, references, recognised)
     ignored = tuple(part for part in IGNORED if part in ignore)
     rates = ErrorRates(name, asr, ignored, len(utterances), words, characters)
-    write_text(output / "text", "".join(f"{key} {found[key]}\n" for key in utterances))
+    write_scp(output / "text", found)
     write_text(output / "alignment.txt", alignment)
     write_text(output / RATES, json.dumps(asdict(rates), indent=2) + "\n")
     return rates
@@ -182,12 +140,9 @@ def find_error_rates(
 ) -> list[tuple[str, ErrorRates]]:
     """Find all results of `score_text` at and below a folder.
 
-    Args:
-        folder: one that scores are in or below.
-        name: whether what lies in it was given a name, else folders' names are used.
-
     Returns:
-        Name -> error rates, e.g. "enh_train_raw/enhanced_tt".
+        Name, e.g. "enh_train_raw/enhanced_tt", -> error rates.  Folders' names are left
+        out where a name was given to what lies in the folder.
     """
     folder = Path(folder)
     found = []
@@ -200,21 +155,19 @@ def find_error_rates(
 
 
 def error_sections(rows: Sequence[tuple[str, ErrorRates]]) -> list[Section]:
-    """Lay error rates out as ESPnet does, for each recogniser by itself.
-
-    Args:
-        rows: name -> error rates.
-    """
+    """Lay out name -> error rates as ESPnet does, for each recogniser by itself."""
     sections = []
     for asr, ignored in dict.fromkeys((row.asr, row.ignored) for _, row in rows):
         alike = {n: row for n, row in rows if (row.asr, row.ignored) == (asr, ignored)}
-        note = "Compared as they are written."
-        if ignored:
-            note = f"Compared without regard to {' and '.join(ignored)}."
+        how = (
+            f"without regard to {' and '.join(ignored)}"
+            if ignored
+            else "as they are written"
+        )
         sections += [
             Section(f"Recognised by {asr}", level=2),
             Section("WER", [_table("Wrd", alike, "words")]),
-            Section("CER", [_table("Chr", alike, "characters")], [note]),
+            Section("CER", [_table("Chr", alike, "characters")], [f"Compared {how}."]),
         ]
     return sections
 

@@ -60,7 +60,7 @@ def test_missing_or_damaged_scores_are_named(tmp_path):
 def test_systems_are_compared_over_the_utterances_of_both():
     ours = scores(PESQ=[2.0, 3.0, None], STOI=[9.0] * 3)
     other = scores("noisy", PESQ=[1.0, 2.0, 2.0], SDR=[1.0] * 3)
-    assert differences(ours, other) == {"PESQ": Mean(1.0, (1.0, 1.0), 2)}
+    assert differences(ours, other) == {"PESQ": Mean(1.0, [1.0, 1.0], 2)}
 
 
 def test_scores_are_found_below_a_folder_and_named_after_where_they_lie(tmp_path):

@@ -9,7 +9,6 @@ from espnet2_bspmpnet.scoring.word_errors import (
     check_recogniser,
     error_sections,
     find_error_rates,
-    read_text,
     score_text,
 )
 
@@ -98,9 +97,10 @@ def test_an_utterance_that_nobody_recognised_is_named(scored):
         scored(recognised="u1 a\nu2 b\n")
 
 
-def test_missing_transcripts_are_named_with_their_form(tmp_path):
-    with pytest.raises(UserError, match='text: no such file; .*"<id> <words>"'):
-        read_text(tmp_path / "text")
+def test_missing_transcripts_are_named(texts, tmp_path):
+    files = texts("u1 a\n", "u1 a\n") | {"ref": tmp_path / "gone/text"}
+    with pytest.raises(UserError, match='gone/text: no such .*"<id> <words>"'):
+        score_text(**files, output=tmp_path, name="x", asr="y")
 
 
 def test_transcripts_without_any_word_are_refused(scored):
@@ -108,10 +108,9 @@ def test_transcripts_without_any_word_are_refused(scored):
         scored("u1 ...\n", "u1 a\n")
 
 
-def test_an_id_that_is_there_twice_is_refused(tmp_path):
-    (tmp_path / "text").write_text("u1 a\n\nu1 b\n")
-    with pytest.raises(UserError, match="text:3: id u1 is there twice"):
-        read_text(tmp_path / "text")
+def test_an_id_that_is_there_twice_is_refused(scored):
+    with pytest.raises(UserError, match="text:2: id u1 is there twice"):
+        scored("u1 a\nu1 b\n", "u1 a\n")
 
 
 def test_the_alignment_shows_each_utterance(scored, tmp_path):
@@ -169,7 +168,7 @@ def test_a_recogniser_of_the_same_rate_is_fine(tmp_path, config):
     [
         ("frontend_conf: {fs: 8k}", "trained at 8k Hz, but the speech has 16000 Hz"),
         ("separator: bsp_mpnet", "no configuration of a recogniser"),
-        ("{", "no configuration of a recogniser"),
+        ("{", "not valid YAML"),
     ],
 )
 def test_what_cannot_recognise_this_speech_is_named(tmp_path, config, said):
