@@ -103,11 +103,8 @@ def score_text(
     Raises:
         UserError: missing files, utterances that differ, or no word in any transcript.
     """
-    unknown = sorted(set(ignore) - set(IGNORED))
-    if unknown:
-        raise UserError(
-            f"--ignore {' '.join(unknown)}: choose from {' '.join(IGNORED)}"
-        )
+    if unknown := " ".join(sorted(set(ignore) - set(IGNORED))):
+        raise UserError(f"--ignore {unknown}: choose from {' '.join(IGNORED)}")
     if not Path(ref).is_file():
         form = 'one line "<id> <words>" for each utterance'
         raise UserError(

@@ -44,7 +44,7 @@ def test_a_tenth_of_a_second_is_cut_and_more_refused():
         pair_up(references, {"u": file("e", frames=14399)})
 
 
-def test_sets_of_references_are_told_apart_by_names_and_contents():
+def test_sets_of_references_differ_by_names_and_contents():
     def hashed(name: str, reference: str, estimate: str = "e") -> str:
         return hash_of_references({name: FilePair(file(reference), file(estimate))})
 
