@@ -41,7 +41,7 @@ def at_samples(
 
 def _octave_energy(wave: np.ndarray) -> np.ndarray:
     """Energy from 4 to 8 kHz around every HOP-th sample [C, T], averaged over SMOOTH."""
-    padded = np.pad(wave, ((0, 0), (N_FFT // 2, N_FFT // 2 + HOP)))
+    padded = np.pad(wave, ((0, 0), (N_FFT // 2, N_FFT // 2)))
     frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT, axis=1)[:, ::HOP]
     spectrum = np.fft.rfft(frames * np.hanning(N_FFT).astype(wave.dtype), axis=2)
     energy = np.square(np.abs(spectrum[..., HIGHEST_OCTAVE])).sum(axis=2)
