@@ -11,6 +11,15 @@ ALIASES = "a: &a [1, 1]\n" + "".join(
 )
 
 
+def test_a_value_may_be_repeated():
+    text = "a: &a [1, 2]\nb: [*a, *a]\nc: {<<: &c {d: 3}, e: *c}\n"
+    assert read_table(text, "x.yaml") == {
+        "a": [1, 2],
+        "b": [[1, 2], [1, 2]],
+        "c": {"d": 3, "e": {"d": 3}},
+    }
+
+
 def test_a_table_of_plain_values_is_read():
     text = "a: 1\nb: {c: [1.5, true, null]}\nd: it's text\n"
     assert read_table(text, "x.yaml") == {
@@ -23,8 +32,10 @@ def test_a_table_of_plain_values_is_read():
 @pytest.mark.parametrize(
     "text, reason",
     [
-        (ALIASES, r"no plain YAML: it has an alias, \*a; write"),
-        ("a: &a {b: 1}\nc: {<<: *a}", r"it has an alias, \*a"),
+        (ALIASES, r"no plain YAML: too many aliases such as \*b; write"),
+        ("a: &a [1]\nb: [" + "*a, " * 101 + "]", r"too many aliases such as \*a"),
+        ("a: &a {b: *a}", r"too many aliases such as \*a"),
+        ("a: &a {<<: [*a]}", r"too many aliases such as \*a"),
         ("a: !!python/object/apply:os.mkdir [evil]", "no plain YAML: could not determ"),
         ("a: !!python/name:os.system", "no plain YAML: could not determine"),
         ("a: !!bool maybe", "no plain YAML: "),
