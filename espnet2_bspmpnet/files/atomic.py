@@ -42,7 +42,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     The file's folder is made if need be. For errors see `naming`.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    name = os.fsdecode(os.fsencode(path.name)[:200])  # 255 bytes are the most
+    temporary = path.with_name(f".{name}.{os.getpid()}.tmp")
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
