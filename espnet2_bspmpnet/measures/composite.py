@@ -21,32 +21,14 @@ EPS = np.finfo(np.float64).eps
 
 # Critical bands of WSS: centre frequency, bandwidth (Hz).
 BANDS = (
-    (50.0, 70.0),
-    (120.0, 70.0),
-    (190.0, 70.0),
-    (260.0, 70.0),
-    (330.0, 70.0),
-    (400.0, 70.0),
-    (470.0, 70.0),
-    (540.0, 77.3724),
-    (617.372, 86.0056),
-    (703.378, 95.3398),
-    (798.717, 105.411),
-    (904.128, 116.256),
-    (1020.38, 127.914),
-    (1148.30, 140.423),
-    (1288.72, 153.823),
-    (1442.54, 168.154),
-    (1610.70, 183.457),
-    (1794.16, 199.776),
-    (1993.93, 217.153),
-    (2211.08, 235.631),
-    (2446.71, 255.255),
-    (2701.97, 276.072),
-    (2978.04, 298.126),
-    (3276.17, 321.465),
+    (50.0, 70.0), (120.0, 70.0), (190.0, 70.0), (260.0, 70.0),
+    (330.0, 70.0), (400.0, 70.0), (470.0, 70.0), (540.0, 77.3724),
+    (617.372, 86.0056), (703.378, 95.3398), (798.717, 105.411), (904.128, 116.256),
+    (1020.38, 127.914), (1148.30, 140.423), (1288.72, 153.823), (1442.54, 168.154),
+    (1610.70, 183.457), (1794.16, 199.776), (1993.93, 217.153), (2211.08, 235.631),
+    (2446.71, 255.255), (2701.97, 276.072), (2978.04, 298.126), (3276.17, 321.465),
     (3597.63, 346.136),
-)
+)  # fmt: skip
 BAND_FLOOR = np.exp(-30.0 / (2.0 * 2.303))  # -30 dB: weights below it are zero
 ENERGY_FLOOR = 1e-10
 LOUDEST_WEIGHT = 20.0  # of slopes below the loudest band
@@ -174,21 +156,15 @@ def _mean_of_best(values: np.ndarray) -> float:
 
 
 class Distances(NamedTuple):
-    """How far an estimate is from its reference.
+    """How far an estimate is from its reference, over frames of 30 ms.
 
-    Args:
-        llr: log-likelihood ratio log(a' R a'^T / a R a^T) of the linear predictors a
-            of the reference and a' of the estimate, R being the reference's
-            autocorrelation: the mean of the best 95 % of frames.  0 for equal signals.
-        wss: weighted spectral slope distance, of the same frames' share; 0 for equal
-            signals.
-        ssnr: segmental signal-to-noise ratio in dB, each frame's between -10 and 35;
-            35 for equal signals.
+    LLR is log(a' R a'^T / a R a^T) of the linear predictors a of the reference and a' of
+    the estimate, R being the reference's autocorrelation.
     """
 
-    llr: float
-    wss: float
-    ssnr: float
+    llr: float  # log-likelihood ratio, mean of the best 95 % of frames; 0 if equal
+    wss: float  # weighted spectral slope distance, of the same share; 0 if equal
+    ssnr: float  # segmental SNR in dB, each frame's within [-10, 35]; 35 if equal
 
 
 def shortest(rate: int) -> int:

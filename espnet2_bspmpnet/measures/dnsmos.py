@@ -43,17 +43,11 @@ MEL_RANGE = 80.0  # dB below the loudest
 
 
 class _Network(NamedTuple):
-    """A network as its file describes it.
+    """A network as its file describes it."""
 
-    Args:
-        transform: frames [320] to real and imaginary spectra [322], or None.
-        steps: of its convolutional part, see `sparse_convolution.run`.
-        layers: weights and bias of the fully connected layers.
-    """
-
-    transform: np.ndarray | None
-    steps: list[Convolution | None]
-    layers: list[tuple[np.ndarray, np.ndarray]]
+    transform: np.ndarray | None  # frames [320] to real and imaginary spectra [322]
+    steps: list[Convolution | None]  # see `sparse_convolution.run`
+    layers: list[tuple[np.ndarray, np.ndarray]]  # fully connected: weights and bias
 
 
 def _read(path: Path) -> _Network:
@@ -176,19 +170,12 @@ def _window_starts(length: int) -> list[int]:
 
 
 class Ratings(NamedTuple):
-    """Mean opinions about a signal, on a scale from 1 to 5.
+    """Mean opinions about a signal, on a scale from 1 to 5."""
 
-    Args:
-        ovrl: overall quality (P.835).
-        sig: how undistorted the speech is (P.835).
-        bak: how unobtrusive the background is (P.835).
-        p808: overall quality as asked for in P.808.
-    """
-
-    ovrl: float
-    sig: float
-    bak: float
-    p808: float
+    ovrl: float  # overall quality (P.835)
+    sig: float  # how undistorted the speech is (P.835)
+    bak: float  # how unobtrusive the background is (P.835)
+    p808: float  # overall quality as asked for in P.808
 
 
 def rate_speech(wave: np.ndarray) -> Ratings:

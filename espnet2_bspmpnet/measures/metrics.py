@@ -1,4 +1,7 @@
-"""The measures of speech quality; one that has no value says why."""
+"""The measures of speech quality; one that has no value says why.
+
+Everywhere ``reference`` are the clean samples [L] and ``estimate`` those to judge [L].
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -25,12 +28,7 @@ class Undefined(Exception):
 
 
 def pesq(reference: np.ndarray, estimate: np.ndarray, rate: int) -> float:
-    """PESQ (ITU-T P.862.2 wideband; P.862.1 narrowband at 8 kHz).
-
-    Args:
-        reference: clean samples [L].
-        estimate: samples to judge [L].
-        rate: samples per second, 8000 or 16000.
+    """PESQ (ITU-T P.862.2 wideband at 16 kHz, P.862.1 narrowband at 8 kHz).
 
     Raises:
         Undefined: too short, or no utterance is detected.
@@ -51,10 +49,6 @@ def pesq(reference: np.ndarray, estimate: np.ndarray, rate: int) -> float:
 def si_snr(reference: np.ndarray, estimate: np.ndarray) -> float:
     """Scale-invariant signal-to-noise ratio in dB, of signals without their means.
 
-    Args:
-        reference: clean samples [L].
-        estimate: samples to judge [L].
-
     Raises:
         Undefined: the estimate is the reference, or has nothing of it.
     """
@@ -68,10 +62,6 @@ def sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
     """Signal-to-distortion ratio in dB (BSS Eval v3: any filter of 512 taps is free).
 
     The same value as ci_sdr's and mir_eval's, which take several times as long.
-
-    Args:
-        reference: clean samples [L].
-        estimate: samples to judge [L].
 
     Raises:
         Undefined: shorter than the filter, or the estimate is the reference.
@@ -106,14 +96,7 @@ def _decibels(target: np.ndarray, noise: np.ndarray) -> float:
 
 
 def cosine(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Cosine of the angle between the two signals; 1 for clean against clean.
-
-    The paper's "Cosine": <x, y> / (||x|| ||y||) over all samples of an utterance.
-
-    Args:
-        reference: clean samples [L].
-        estimate: samples to judge [L].
-    """
+    """The paper's "Cosine": <x, y> / (||x|| ||y||); 1 for clean against clean."""
     norms = np.linalg.norm(reference) * np.linalg.norm(estimate)
     return float(reference @ estimate / norms)
 
@@ -123,10 +106,7 @@ def stoi_segments(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cut the envelopes of 15 bands into segments, which STOI and ESTOI compare.
 
-    Args:
-        reference: clean samples [L].
-        estimate: samples to judge [L].
-        rate: samples per second.
+    This takes most of the time of pystoi, which would do it for each of the two.
 
     Returns:
         Segments [J, 15, 30] of each signal, without pauses.
@@ -157,12 +137,7 @@ def stoi_segments(
 
 
 def stoi(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """STOI in percent (Taal et al. 2011).
-
-    Args:
-        reference: the clean signal's `stoi_segments` [J, 15, 30].
-        estimate: the same of the signal to judge.
-    """
+    """STOI in percent (Taal et al. 2011) of `stoi_segments` [J, 15, 30]."""
     norms = [np.linalg.norm(x, axis=2, keepdims=True) for x in (reference, estimate)]
     levelled = estimate * (norms[0] / (norms[1] + EPS))
     clipped = np.minimum(levelled, reference * STOI_CLIPPING)
@@ -171,12 +146,7 @@ def stoi(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def estoi(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """ESTOI in percent (Jensen and Taal 2016).
-
-    Args:
-        reference: the clean signal's `stoi_segments` [J, 15, 30].
-        estimate: the same of the signal to judge.
-    """
+    """ESTOI in percent (Jensen and Taal 2016) of `stoi_segments` [J, 15, 30]."""
     ours, theirs = (
         _normalised(_normalised(segments, axis=2), axis=1)
         for segments in (reference, estimate)
@@ -192,13 +162,7 @@ def _normalised(values: np.ndarray, axis: int) -> np.ndarray:
 class Pair:
     """A reference and an estimate, with what several measures need computed once.
 
-    Args:
-        reference: clean samples [L].
-        estimate: samples to judge [L].
-        rate: samples per second of both.
-
-    Raises:
-        Undefined: of any attribute, where a signal is silent or too short for it.
+    Any attribute raises `Undefined` where a signal is silent or too short for it.
     """
 
     def __init__(self, reference: np.ndarray, estimate: np.ndarray, rate: int):
@@ -293,14 +257,7 @@ REFERENCE_FREE = frozenset(name for name in METRICS if name.startswith("DNSMOS")
 
 
 def check_metrics(names: Sequence[str]) -> None:
-    """Make sure that each name is a metric.
-
-    Args:
-        names: e.g. ("PESQ", "STOI").
-
-    Raises:
-        UserError: an unknown name, or none at all.
-    """
+    """Raise a UserError for an unknown metric, or none at all."""
     unknown = [name for name in names if name not in METRICS]
     if unknown or not names:
         raise UserError(
@@ -331,7 +288,7 @@ def score_pair(
         Metric -> value, and for those without a value metric -> reason.
 
     Raises:
-        UserError: DNSMOS is asked for, but not installed.
+        MachineError: DNSMOS is asked for, but not installed.
     """
     pair = Pair(reference, estimate, rate)
     values, reasons = {}, {}

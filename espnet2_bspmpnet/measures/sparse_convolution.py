@@ -41,7 +41,7 @@ def convolution(weights: np.ndarray, bias: np.ndarray, threshold: float) -> Conv
     flipped = weights[:, :, ::-1, ::-1].transpose(2, 1, 3, 0)
     packed = _aligned((*flipped.shape[:2], 3 * len(bias)))
     packed[:] = flipped.reshape(packed.shape)
-    return Convolution(packed, bias, threshold)
+    return Convolution(packed, np.array(bias), threshold)  # one that is writable
 
 
 def run(steps: Sequence[Convolution | None], values: np.ndarray) -> np.ndarray:
@@ -64,8 +64,7 @@ def run(steps: Sequence[Convolution | None], values: np.ndarray) -> np.ndarray:
 
 def _convolve(values: np.ndarray, step: Convolution) -> np.ndarray:
     output = _aligned((*values.shape[:2], len(step.bias)))
-    output[:] = step.bias
-    _compiled()(values, step.weights, step.threshold, output)
+    _compiled()(values, *step, output)
     return output
 
 
@@ -86,14 +85,22 @@ def _aligned(shape: tuple[int, ...]) -> np.ndarray:
     return memory[start : start + size].view(np.float32).reshape(shape)
 
 
-def _scatter(values, weights, threshold, output):
-    # Adds to output [rows, columns, width] what values [rows, columns, channels] inside
+def _scatter(values, weights, bias, threshold, output):
+    # Writes to output [rows, columns, width] what values [rows, columns, channels] inside
     # the border contribute, two channels at a time: half as many additions to memory.
     rows, columns, channels = values.shape
-    width = output.shape[2]
+    width = len(bias)
     flat = output.reshape(rows * columns * width)
+    for place in range(2 * columns):
+        for i in range(width):
+            flat[place * width + i] = bias[i]
     active = np.empty(channels + 1, np.int64)
     for row in range(1, rows - 1):
+        for column in range(
+            columns
+        ):  # just before it is added to: it stays in the cache
+            for i in range(width):
+                output[row + 1, column, i] = bias[i]
         for column in range(1, columns - 1):
             here = values[row, column]
             count = 0
@@ -118,8 +125,8 @@ def _scatter(values, weights, threshold, output):
 def _compiled():
     import numba
 
-    array = numba.float32[:, :, ::1]
-    signature = numba.void(array, array, numba.float64, array)
+    array, vector = numba.float32[:, :, ::1], numba.float32[::1]
+    signature = numba.void(array, array, vector, numba.float64, array)
     try:
         return numba.njit(signature, fastmath={"contract"}, cache=True)(_scatter)
     except RuntimeError:
