@@ -15,13 +15,8 @@ def scale_ssl(
 ) -> Sequence[Optimizer]:
     """Give the SSL part its own learning rate, the option ``ssl_lr_scale``.
 
-    Args:
-        optimizers: as ESPnet builds them.
-        args: of the training.
-        network: whose parameters they have.
-
     Returns:
-        the same optimizers; resuming refuses a checkpoint of other groups.
+        the optimizers; from now on they refuse a checkpoint of other groups.
 
     Raises:
         UserError: with ``sharded_ddp``.

@@ -30,7 +30,8 @@ from espnet2_bspmpnet.training.progress import log_interval, logging_steps
 from espnet2_bspmpnet.training.reporter import ProgressReporter, RankingReporter
 
 OLD = "old"  # where the files of the training before go
-FILES = ("checkpoint.pth", "*epoch.pth", "*.best.pth", "latest.pth", "*.ave*.pth")
+CHECKPOINT = "checkpoint.pth"
+FILES = (CHECKPOINT, "*epoch.pth", "*.best.pth", "latest.pth", "*.ave*.pth")
 
 
 class ResumableTrainer(Trainer):
@@ -51,7 +52,7 @@ class ResumableTrainer(Trainer):
         if (epoch := early_end(output_dir, trainer_options)) is not None:
             trainer_options.max_epoch = epoch
         ssl = model.separator.bsp_mpnet.ssl
-        if not (trainer_options.resume and (output_dir / "checkpoint.pth").exists()):
+        if not (trainer_options.resume and (output_dir / CHECKPOINT).exists()):
             ssl.load_pretrained()
         model.separator.waveform_in_training = need_waveform(model.loss_wrappers)
         if first:
@@ -158,16 +159,12 @@ def mixed_precision_on_cpu(model: torch.nn.Module, options) -> Iterator[None]:
 
 
 def set_aside(output_dir: Path) -> None:
-    """Move what an earlier training left to old/, in place of what is there.
-
-    Args:
-        output_dir: ESPnet's experiment folder.
-    """
+    """Move what an earlier training left to old/, in place of what is there."""
     # The checkpoint first: without it nothing is resumed that is half gone.
     models = [path for name in FILES for path in sorted(output_dir.glob(name))]
     if models:
         old = output_dir / OLD
-        if (output_dir / "checkpoint.pth").exists() and old.exists():
+        if (output_dir / CHECKPOINT).exists() and old.exists():
             shutil.rmtree(old)
         old.mkdir(exist_ok=True)
         for path in dict.fromkeys([*models, *output_dir.glob("tensorboard")]):
@@ -187,11 +184,9 @@ def finish_epoch(output_dir: Path, best_model_criterion) -> None:
         output_dir: ESPnet's experiment folder; without a checkpoint nothing is done.
         best_model_criterion: ESPnet's (phase, name, mode) triples.
     """
-    checkpoint = output_dir / "checkpoint.pth"
-    if not checkpoint.exists():
+    if not (output_dir / CHECKPOINT).exists():
         return
-    states = read_checkpoint(checkpoint)
-    reporter = _recalled(states)
+    reporter, states = _recall(output_dir)
     epoch = reporter.get_epoch()
     model = output_dir / f"{epoch}epoch.pth"
     if not model.exists():
@@ -206,28 +201,21 @@ def finish_epoch(output_dir: Path, best_model_criterion) -> None:
 
 
 def early_end(output_dir: Path, options) -> int | None:
-    """Give the epoch at which early stopping has ended a training; None if it has not.
-
-    Args:
-        output_dir: ESPnet's experiment folder.
-        options: ESPnet's of the trainer.
-    """
-    checkpoint = output_dir / "checkpoint.pth"
-    if options.patience is None or not checkpoint.exists():
+    """Give the epoch at which early stopping has ended a training; None if it has not."""
+    if options.patience is None or not (output_dir / CHECKPOINT).exists():
         return None
-    reporter = _recalled(read_checkpoint(checkpoint))
+    reporter, _ = _recall(output_dir)
     criterion = options.early_stopping_criterion
-    if reporter.has(*criterion[:2]) and reporter.check_early_stopping(
+    ended = reporter.has(*criterion[:2]) and reporter.check_early_stopping(
         options.patience, *criterion
-    ):
-        return reporter.get_epoch()
-    return None
+    )
+    return reporter.get_epoch() if ended else None
 
 
-def _recalled(states: dict) -> RankingReporter:
-    reporter = RankingReporter()
+def _recall(output_dir: Path) -> tuple[RankingReporter, dict]:
+    states, reporter = read_checkpoint(output_dir / CHECKPOINT), RankingReporter()
     reporter.load_state_dict(states["reporter"])
-    return reporter
+    return reporter, states
 
 
 def _link(link: Path, target: str) -> None:
