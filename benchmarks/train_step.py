@@ -33,6 +33,9 @@ def main() -> None:
     conf = read_config(options.config)["separator_conf"]
     separator = BSPMPNetSeparator(1, **{**conf, "checkpoint": "random"})
     separator.to(options.device).train()
+    separator.waveform_in_training = (
+        False  # as in training: the loss needs spectra only
+    )
     solver = BSPMPNetSolver(BSPMPNetLoss())
     optimizer = torch.optim.Adam(separator.parameters())
     samples = int(options.seconds * 16000)
