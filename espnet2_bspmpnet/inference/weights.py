@@ -141,7 +141,7 @@ def _check_directory(path: Path) -> None:
 def _reason(error: Exception) -> str:
     """Say what is wrong, without torch's advice to let the file run what it likes."""
     if foreign := re.search(r"GLOBAL (\S+)", str(error)):
-        return f"refused: it is a pickle that would run {foreign[1]}; only tensors are read"
+        return f"refused: it is a pickle that would run {foreign[1]!r}; only tensors are read"
     text = first_line(error)
     if isinstance(error, zipfile.BadZipFile) or "weights" in text.lower():
         text = "it is no file of tensors that torch.save writes"
@@ -152,6 +152,7 @@ def _is_plain(item: tuple[object, object]) -> bool:
     name, tensor = item
     return (
         isinstance(name, str)
+        and name.isprintable()
         and type(tensor) in (Tensor, torch.nn.Parameter)
         and tensor.layout == torch.strided
         and tensor.device.type == "cpu"
