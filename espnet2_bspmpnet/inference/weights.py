@@ -141,7 +141,8 @@ def _check_directory(path: Path) -> None:
 def _reason(error: Exception) -> str:
     """Say what is wrong, without torch's advice to let the file run what it likes."""
     if foreign := re.search(r"GLOBAL (\S+)", str(error)):
-        return f"refused: it is a pickle that would run {foreign[1]!r}; only tensors are read"
+        needed = foreign[1]
+        return f"refused: a pickle that would run {needed!r}; only tensors are read"
     text = first_line(error)
     if isinstance(error, zipfile.BadZipFile) or "weights" in text.lower():
         text = "it is no file of tensors that torch.save writes"
