@@ -41,7 +41,7 @@ PR_SET_PDEATHSIG = 1  # of Linux' prctl: the signal to get when the parent dies
 
 
 @dataclass
-class Job(logs.Job):
+class LocalJob(logs.Job):
     """One job and its process.
 
     Args:
@@ -69,7 +69,7 @@ def parse(arguments: Sequence[str]) -> Options:
     return command_line.parse(arguments, Options, ONLY_ELSEWHERE)
 
 
-def run(options: Options) -> list[Job]:
+def run(options: Options) -> list[LocalJob]:
     """Run all jobs to their end, and return them, each with its status.
 
     Raises:
@@ -136,8 +136,10 @@ def _environment(options: Options, slot: int, devices: Sequence[str]) -> dict[st
     return environment
 
 
-def _start(options: Options, number: int, slot: int, devices: Sequence[str]) -> Job:
-    job = Job(number, Path(options.fill(options.log, number)), slot=slot)
+def _start(
+    options: Options, number: int, slot: int, devices: Sequence[str]
+) -> LocalJob:
+    job = LocalJob(number, Path(options.fill(options.log, number)), slot=slot)
     command = [options.fill(word, number) for word in options.command]
     logs.start_log(job.log)
     started = time.ctime(job.started)
@@ -165,7 +167,7 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _check(job: Job, echo: re.Pattern | None) -> None:
+def _check(job: LocalJob, echo: re.Pattern | None) -> None:
     """See whether a job has ended, and print its new lines that match `echo`."""
     if job.process is not None and (code := job.process.poll()) is not None:
         job.status = code if code >= 0 else 128 - code
@@ -174,7 +176,7 @@ def _check(job: Job, echo: re.Pattern | None) -> None:
         _write_footer(job)
 
 
-def _write_footer(job: Job) -> None:
+def _write_footer(job: LocalJob) -> None:
     reason = ""
     if job.status > 128:
         reason = f" (killed by signal {job.status - 128}"
@@ -188,7 +190,7 @@ def _write_footer(job: Job) -> None:
     )
 
 
-def _end(jobs: Sequence[Job]) -> None:
+def _end(jobs: Sequence[LocalJob]) -> None:
     """End jobs that still run, with all the processes that they started."""
     jobs = [job for job in jobs if job.process is not None]
     for job in jobs:
@@ -203,7 +205,7 @@ def _end(jobs: Sequence[Job]) -> None:
         _write_footer(job)
 
 
-def _signal_group(job: Job, number: int) -> None:
+def _signal_group(job: LocalJob, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):  # the whole group may be gone
         os.killpg(job.process.pid, number)
 
