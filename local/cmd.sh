@@ -9,7 +9,7 @@
 # cmd_can lists what these commands can do besides; without it, as with Kaldi's, nothing:
 #   echo        --echo REGEX prints the lines of a log that match, as they come
 #   num_nodes   --num_nodes M runs a job on M machines at once
-#   wait        jobs go on if their command is killed, and the same command waits for them
+#   wait        jobs outlive their command, and the same command waits for them
 
 cmd_backend=${backend:-local}
 case ${cmd_backend} in

@@ -77,11 +77,11 @@ option lm_exp "" "folder of a language model for it, with config.yaml; by defaul
 option inference_lm valid.loss.best.pth "which of the models in lm_exp"
 option inference_asr_config "" "config for recognising"
 option inference_asr_args "" 'further options for recognising, e.g. "--beam_size 5"'
-option inference_asr_tag "" "names the results; by default made of the recogniser and the options"
+option inference_asr_tag "" "names the results; by default made of recogniser and options"
 option asr_ignore "case punctuation" 'differences that are no errors; "" counts all'
 
 # Sharing
-option download_model "" "enhance and score with a shared model: OWNER/NAME, or a packed model"
+option download_model "" "enhance and score with a shared model: OWNER/NAME or a packed file"
 option skip_upload_hf true "skip stage 13"
 option hf_repo "" "where to upload to on the Hugging Face hub: OWNER/NAME"
 option upload_dry_run false "only make the folder that would be uploaded"

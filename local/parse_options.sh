@@ -7,7 +7,7 @@
 #
 # An option is a variable, set by --name value or --name=value, with _ or - in the name. Where
 # the default is true, false or a number, values have to be, too. --help prints the script's
-# first comment block and the options. What is wrong is said on stderr, with exit status 2.
+# first comment block and the options. A wrong option is named on stderr, with exit status 2.
 
 declare -A _default=() _meaning=()
 _names=()

@@ -26,7 +26,7 @@ usage: bspmpnet-slurm [options] [JOB=1:N] LOG COMMAND [ARGUMENT ...]
 
 Runs COMMAND as a Slurm job, or N times as a job array with JOB in LOG, COMMAND and its
 arguments replaced by 1 ... N, and waits for the end. Exit status 1 if a job failed.
-Ctrl-C cancels the jobs. If this command alone is killed, its jobs go on, and the same
+Ctrl-C cancels the jobs. If this command alone is killed, its jobs stay, and the same
 command again waits for them. A job goes back to the queue when its time limit is near, or
 when Slurm preempts it, and COMMAND is started again: it must resume its work.
 
@@ -156,7 +156,7 @@ def run(options: SlurmOptions) -> list[Job]:
         UserError: Slurm is not there, or does not take the jobs; or a file cannot be
             written.
         SystemExit: SIGINT or SIGTERM came, and the jobs were cancelled; or SIGHUP, and
-            they go on.
+            they stay.
     """
     received = command_line.catch_signals()
     slurm = Slurm(options.num_threads)
@@ -166,7 +166,7 @@ def run(options: SlurmOptions) -> list[Job]:
     while not received and watch.look():
         time.sleep(POLL_SECONDS)
     if received and received[0] == signal.SIGHUP:
-        _say(f"stopped by SIGHUP; job {job_id} goes on: the same command waits for it")
+        _say(f"stopped by SIGHUP; job {job_id} remains: the same command waits for it")
         raise SystemExit(128 + received[0])
     if received:
         slurm.cancel(job_id)

@@ -42,7 +42,7 @@ requeue() { # WHY
 look_why() { # the command may have ended because Slurm ends the job
     local job
     job=$(scontrol --oneliner show job "${id}" 2>/dev/null) || return
-    # SIGNALING is a running job that Slurm is still telling of its end.
+    # SIGNALING is a running job that Slurm is about to end.
     if [[ ! ${job} =~ JobState=(RUNNING|SIGNALING) ]]; then
         echo "# Ended by Slurm at $(date), after ${SECONDS} seconds"
         exit 143

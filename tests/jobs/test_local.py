@@ -115,8 +115,8 @@ def test_threads_and_gpus_are_shared_out(tmp_path):
     )
     words = ("--num_threads", 3, "--gpu", 2, "JOB=1:2", "x.JOB.log", *PYTHON, script)
     run(*words, cwd=tmp_path)
-    said = [path.read_text().splitlines()[-2] for path in tmp_path.glob("*.log")]
-    assert sorted(said) == ["3 4,5", "3 6,7"]
+    printed = [path.read_text().splitlines()[-2] for path in tmp_path.glob("*.log")]
+    assert sorted(printed) == ["3 4,5", "3 6,7"]
 
 
 def test_one_job_keeps_the_gpus_that_are_visible(tmp_path):
@@ -139,9 +139,9 @@ def test_a_signal_ends_the_jobs_and_their_children(tmp_path, number):
     words = ["--max_jobs_run", "2", "JOB=1:2", "JOB.log", *PYTHON, FAMILY]
     job = start(words, tmp_path)
     job.send_signal(number)
-    _, said = job.communicate(timeout=120)
+    _, printed = job.communicate(timeout=120)
     assert job.returncode == 128 + number
-    assert f"stopped by {number.name}" in said
+    assert f"stopped by {number.name}" in printed
     family = processes(tmp_path / "1.pid") + processes(tmp_path / "2.pid")
     wait_until(lambda: not any(map(is_running, family)))
     log = (tmp_path / "1.log").read_text()

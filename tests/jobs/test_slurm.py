@@ -84,7 +84,7 @@ def test_files_beside_the_logs_have_no_number(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, printed",
     [
         ("--num_nodes 0 a.log true", "--num_nodes 0: .* at least 1"),
         ("--partitoin x a.log true", "unknown option --partitoin; known are .*--qos"),
@@ -92,8 +92,8 @@ def test_files_beside_the_logs_have_no_number(tmp_path, monkeypatch):
         ("JOB=1:3 a.log true", "a.log: the log's name must contain JOB"),
     ],
 )
-def test_a_wrong_command_line_is_named(words, said):
-    with pytest.raises(UsageError, match=said):
+def test_a_wrong_command_line_is_named(words, printed):
+    with pytest.raises(UsageError, match=printed):
         parse(words.split(" "))
 
 
@@ -114,7 +114,7 @@ def test_the_script_is_bash_whatever_the_words(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "job, said, status",
+    "job, printed, status",
     [
         ("RUNNING PreemptTime=None", "Ended (status 143)", 143),
         ("RUNNING PreemptTime=2026-11-21", "Slurm needs the machine: back to", 1),
@@ -122,8 +122,8 @@ def test_the_script_is_bash_whatever_the_words(tmp_path):
         ("CANCELLED PreemptTime=None", "Ended by Slurm", 143),
     ],
 )
-def test_the_script_finds_out_why_its_command_was_ended(tmp_path, job, said, status):
-    """Of Slurm's states, that of a job that is being told of its end passes quickly."""
+def test_the_script_finds_out_why_its_command_was_ended(tmp_path, job, printed, status):
+    """Of Slurm's states, that of a job that is about to be ended passes quickly."""
     scontrol = tmp_path / "scontrol"
     scontrol.write_text(f"#!/bin/sh\n[ $1 != requeue ] && echo 'JobState={job}'\n")
     scontrol.chmod(0o755)
@@ -136,7 +136,7 @@ def test_the_script_finds_out_why_its_command_was_ended(tmp_path, job, said, sta
         capture_output=True,
         text=True,
     )
-    assert f"# {said}" in done.stdout
+    assert f"# {printed}" in done.stdout
     assert done.returncode == status
 
 
@@ -212,7 +212,7 @@ def test_a_job_has_the_callers_environment_folder_and_what_it_asked_for(
     assert f"{tmp_path} a value 3 3 2" in (tmp_path / "a.log").read_text()
 
 
-def test_slurms_own_words_tell_why_it_refuses(cluster, tmp_path):
+def test_slurms_own_words_explain_why_it_refuses(cluster, tmp_path):
     done = run(cluster, "--partition", "none", "a.log", "true", cwd=tmp_path)
     assert done.returncode == 1
     assert "invalid partition specified: none" in done.stderr
@@ -225,15 +225,15 @@ def test_a_log_that_cannot_be_written_is_named(cluster, tmp_path):
     assert "bspmpnet-slurm: error: file" in done.stderr
 
 
-def test_a_cancelled_job_is_told_as_such(cluster, tmp_path):
+def test_a_cancelled_job_is_reported_as_such(cluster, tmp_path):
     script = "touch on; sleep 60"
     job = start(cluster, "cancelled.log", "bash", "-c", script, cwd=tmp_path)
     wait_until(is_there(tmp_path / "on"))
     cluster.ask("scancel", "--name=cancelled")
-    _, said = job.communicate(timeout=120)
+    _, printed = job.communicate(timeout=120)
     assert job.returncode == 1
-    assert "job 1 failed: ended by Slurm: CANCELLED (by scancel" in said
-    assert "  # Ended by Slurm at" in said
+    assert "job 1 failed: ended by Slurm: CANCELLED (by scancel" in printed
+    assert "  # Ended by Slurm at" in printed
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -242,9 +242,9 @@ def test_a_signal_cancels_the_jobs(cluster, tmp_path, number):
     job = start(cluster, *words, cwd=tmp_path)
     wait_until(lambda: (tmp_path / "1").exists() and (tmp_path / "2").exists())
     job.send_signal(number)
-    _, said = job.communicate(timeout=120)
+    _, printed = job.communicate(timeout=120)
     assert job.returncode == 128 + number
-    assert f"stopped by {number.name}; job" in said
+    assert f"stopped by {number.name}; job" in printed
     states = cluster.state(number.name).splitlines()
     assert {state.split()[0] for state in states} == {"CANCELLED"}
     assert "# Ended by Slurm" in (tmp_path / f"{number.name}.1.log").read_text()
@@ -272,7 +272,7 @@ def test_jobs_that_outlived_their_caller_are_waited_for_by_the_same_command(
     assert (tmp_path / "starts").read_text() == "x\n"
 
 
-# Works in steps, and when started again goes on where it was.
+# Works in steps, and when started again resumes where it was.
 STEPS = "echo x >>starts; (($(wc -l <starts) > 1)) || sleep 60; echo resumed"
 
 
@@ -283,8 +283,8 @@ def test_near_its_time_limit_a_job_goes_back_to_the_queue_and_resumes(
     wait_until(is_there(tmp_path / "starts"))
     cluster.ask("scancel", "--batch", "--signal=USR1", "--name=limit")
     cluster.start_again("limit")
-    _, said = job.communicate(timeout=120)
-    assert job.returncode == 0, said
+    _, printed = job.communicate(timeout=120)
+    assert job.returncode == 0, printed
     log = (tmp_path / "limit.log").read_text()
     assert log.index("# The time limit is near: back to the") < log.index("\nresumed\n")
     assert log.count("# Started at") == 2
@@ -297,8 +297,8 @@ def test_a_job_that_was_requeued_by_hand_is_waited_for(cluster, tmp_path):
     array = cluster.ask("squeue", "--name=by_hand", "--noheader", "--format=%F")
     cluster.ask("scontrol", "requeue", f"{array}_4")
     cluster.start_again("by_hand")
-    _, said = job.communicate(timeout=120)
-    assert job.returncode == 0, said
+    _, printed = job.communicate(timeout=120)
+    assert job.returncode == 0, printed
 
 
 def test_a_job_that_comes_back_too_often_is_given_up(cluster, tmp_path):
@@ -307,9 +307,9 @@ def test_a_job_that_comes_back_too_often_is_given_up(cluster, tmp_path):
     wait_until(is_there(tmp_path / "starts"))
     cluster.ask("scancel", "--batch", "--signal=USR1", "--name=often")
     cluster.start_again("often")
-    _, said = job.communicate(timeout=120)
+    _, printed = job.communicate(timeout=120)
     assert job.returncode == 1
-    assert "more often than --max_requeues 0: given up" in said
+    assert "more often than --max_requeues 0: given up" in printed
 
 
 def test_a_job_that_is_preempted_with_notice_goes_back_to_the_queue(cluster, tmp_path):
@@ -321,8 +321,8 @@ def test_a_job_that_is_preempted_with_notice_goes_back_to_the_queue(cluster, tmp
     everything = ["--nodes=2", "--exclusive", "--partition=urgent"]
     assert cluster.ask("srun", *everything, "echo", "hello") == "hello\nhello"
     cluster.start_again("mild")
-    _, said = job.communicate(timeout=120)
-    assert job.returncode == 0, said
+    _, printed = job.communicate(timeout=120)
+    assert job.returncode == 0, printed
     log = (tmp_path / "mild.log").read_text()
     assert "# Slurm needs the machine: back to the queue" in log
 

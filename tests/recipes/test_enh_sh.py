@@ -105,7 +105,7 @@ def test_hyphens_and_equals_signs_are_spellings_of_the_same(
     assert "stage 3: " not in printed
 
 
-def test_a_missing_package_is_told_with_its_mend(recipe):
+def test_a_missing_package_is_named_with_its_fix(recipe):
     recipe.env["PATH"] = "/usr/bin:/bin"
     if shutil.which("bspmpnet", path=recipe.env["PATH"]) is not None:
         pytest.skip("the package is installed for the whole machine")

@@ -31,7 +31,7 @@ def means(recipe, exp: str) -> dict:
     """Mean of each measure that an experiment's enhanced speech was given."""
     path = f"exp/{exp}/enhanced_tt_mini/scoring/reference_clean/summary.json"
     summary = json.loads((recipe.folder / path).read_text())
-    return {name: told["mean"] for name, told in summary["metrics"].items()}
+    return {name: values["mean"] for name, values in summary["metrics"].items()}
 
 
 @pytest.mark.recipe
@@ -57,7 +57,7 @@ def test_from_word_errors_to_the_hub_and_back(trained, repository, tmp_path):
         card = files["README.md"].decode()
         assert "### Recognised by" in card and "|enhanced_tt_mini|" in card
 
-        # What is done is not done again, and writing the scores anew keeps word errors.
+        # What is done is not done again, and writing the scores again keeps word errors.
         status, printed = trained.run("--stage", "8", "--stop_stage", "10", *recognise)
         assert status == 0, printed
         assert printed.count("done already") == 2 + 3
@@ -108,7 +108,7 @@ def test_a_packed_file_is_enhanced_with_and_a_dry_run_uploads_nothing(
         ),
     ],
 )
-def test_what_the_last_stages_lack_is_told_before_the_first(recipe, options, message):
+def test_what_the_last_stages_lack_is_named_before_the_first(recipe, options, message):
     status, printed = recipe.run(*options)
     assert status == 2
     assert message in printed.splitlines()[-1]

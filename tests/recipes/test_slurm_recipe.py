@@ -19,7 +19,7 @@ SHARED = {**CONFIG, "max_epoch": 3, "valid_batch_size": 2}
 
 
 @pytest.mark.recipe
-def test_a_cancelled_training_on_two_nodes_is_told_and_resumed(
+def test_a_cancelled_training_on_two_nodes_is_reported_and_resumed(
     recipe, eight_pairs, tmp_path
 ):
     (recipe.folder / "conf/shared.yaml").write_text(yaml.safe_dump(SHARED))
