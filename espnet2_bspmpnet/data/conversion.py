@@ -84,12 +84,11 @@ def convert_all(
     converted = parallel_map(_convert_if_needed, mine, nj, description)
     if part is not None:
         return None
-    found = {task.utterance: one for task, one in zip(tasks, converted, strict=True)}
-    named = {path for one in converted for path in one.paths}
+    kept = sources | {path for one in converted for path in one.paths}
     for path in _made(dst):
-        if os.path.abspath(path) not in named | sources:
+        if os.path.abspath(path) not in kept:
             path.unlink()
-    return found
+    return {task.utterance: one for task, one in zip(tasks, converted, strict=True)}
 
 
 def _convert_if_needed(task: Conversion) -> Converted:
