@@ -107,26 +107,20 @@ fi
     fail "--stage ${stage} --stop_stage ${stop_stage}: give a range within 1 ... 13"
 [[ ${num_nodes} == 1 ]] || can num_nodes ||
     fail "--num_nodes ${num_nodes}: cmd.sh's jobs run on one machine each; add --backend slurm"
-case ${scoring_reference} in
-    clean | pcs | both) ;;
-    standard | paper) # their names before
-        new=$([[ ${scoring_reference} == paper ]] && echo pcs || echo clean)
-        log "--scoring_reference ${scoring_reference} is now --scoring_reference ${new}"
-        scoring_reference=${new}
-        ;;
-    *) fail "--scoring_reference '${scoring_reference}': give clean, pcs or both" ;;
-esac
+reference=${scoring_reference/#standard/clean} # the names that they had before
+reference=${reference/#paper/pcs}
+[[ ${reference} =~ ^(clean|pcs|both)$ ]] ||
+    fail "--scoring_reference '${scoring_reference}': give clean, pcs or both"
+[[ ${reference} == "${scoring_reference}" ]] ||
+    log "--scoring_reference ${scoring_reference} is now --scoring_reference ${reference}"
 [[ ${skip_upload_hf} == true || ${hf_repo} =~ ^[^/]+/[^/]+$ ]] ||
     fail "--skip_upload_hf false: say where to by --hf_repo OWNER/NAME"
-[[ ${score_with_asr} == false || (-n ${asr_exp}${asr_model_tag} &&
-    (-z ${asr_exp} || -z ${asr_model_tag})) ]] ||
-    fail "--score_with_asr true: name a recogniser by --asr_model_tag or --asr_exp"
 for name in local_data_opts enh_args inference_{,asr_}args init_param {train,cuda,decode}_cmd; do
     words "${!name}" &>/dev/null || fail "--${name} ${!name}: a quote in it is not closed"
     mapfile -t "${name}_words" < <(words "${!name}")
 done
 
-enh_exp=${enh_exp%/} asr_exp=${asr_exp%/} lm_exp=${lm_exp%/} # their last parts are names
+enh_exp=${enh_exp%/} # its last part is a name
 sp=${speed_perturb_factors:+_sp}
 if [[ -z ${enh_tag} ]]; then
     enh_tag=$(basename "${enh_config}" .yaml)_raw
@@ -140,14 +134,11 @@ valid=${raw}/${valid_set}
 model=${enh_exp}/${inference_model}
 noises=${train_set}_noise # a set of noises to mix the training set with, if stage 1 made it
 train_config=${enh_exp}/train.yaml # the config with all that it inherits
-inference_cmd_words=("${decode_cmd_words[@]}" --gpu 0)
-inference_ngpu=0
-if [[ ${gpu_inference} == true ]]; then
-    inference_cmd_words=("${cuda_cmd_words[@]}" --gpu 1)
-    inference_ngpu=1
-fi
-inference_asr_tag=${inference_asr_tag:-$(default_asr_tag)}
+inference_ngpu=0 inference_cmd_words=("${decode_cmd_words[@]}" --gpu 0)
+[[ ${gpu_inference} == false ]] ||
+    inference_ngpu=1 inference_cmd_words=("${cuda_cmd_words[@]}" --gpu 1)
 packed=${enh_exp}/${enh_exp##*/}_${inference_model%.*}.zip
+check_recognition_options
 
 if [[ ${skip_data_prep} == false ]]; then
     if in_stage 1 "prepare data"; then
@@ -245,7 +236,7 @@ if [[ ${skip_eval} == false ]]; then
                 balance=()
                 [[ ${output} != natural ]] || balance=(--natural enhanced)
                 score "${raw}/${set}" "${dir}/scoring" "${dir}/spk1.scp" \
-                    --reference "${scoring_reference}" "${balance[@]}" --inf
+                    --reference "${reference}" "${balance[@]}" --inf
             done
         done
         write_results

@@ -2,6 +2,13 @@
 # Stages 9 and 10 of enh.sh: what a recogniser understands; sourced by it, uses its options.
 # shellcheck disable=SC2154 # its options
 
+check_recognition_options() {
+    [[ ${score_with_asr} == false || (-n ${asr_exp}${asr_model_tag} &&
+        (-z ${asr_exp} || -z ${asr_model_tag})) ]] ||
+        fail "--score_with_asr true: name a recogniser by --asr_model_tag or --asr_exp"
+    asr_exp=${asr_exp%/} lm_exp=${lm_exp%/} # their last parts are names
+    inference_asr_tag=${inference_asr_tag:-$(default_asr_tag)}
+}
 recognition_stages() {
     if [[ ${skip_eval} == true || ${score_with_asr} == false ]]; then
         ((stage > 10 || stop_stage < 9)) ||

@@ -3,7 +3,6 @@
 # shellcheck disable=SC2034,SC2154 # its options
 
 log() { echo "$(date '+%Y-%m-%dT%H:%M:%S') $*"; }
-quietly() { "$@" >/dev/null; }
 need() { [[ -f $1 ]] || fail "$1 is missing; $2"; } # FILE FIX
 in_stage() { ((stage <= $1 && stop_stage >= $1)) && log "stage $1: $2"; }
 can() { [[ " ${cmd_can} " == *" $1 "* ]]; } # whether cmd.sh's commands have this ability
@@ -11,7 +10,7 @@ words() { xargs -rn 1 printf '%s\n' <<<"$1"; } # splits options; quotes keep wor
 # step MARKER OPTION... -- COMMAND...: run COMMAND, unless MARKER says that it is done. The
 # OPTIONs are those of bspmpnet begin_step: what COMMAND reads.
 step() {
-    local marker=$1 options=() message status=0
+    local options=() message status=0
     while [[ $1 != -- ]]; do
         options+=("$1")
         shift
@@ -19,13 +18,10 @@ step() {
     shift
     message=$(bspmpnet begin_step "${options[@]}" --runs "$*") || status=$?
     [[ -z ${message} ]] || log "  ${message}"
-    case ${status} in
-        0) ;;
-        3) return ;; # nothing is to be run
-        *) exit "${status}" ;;
-    esac
+    ((status != 3)) || return 0 # there is nothing to run
+    ((status == 0)) || exit "${status}"
     "$@"
-    bspmpnet end_step "${marker}"
+    bspmpnet end_step "${options[0]}"
 }
 # in_parts LIST LOG COMMAND...: run COMMAND --part JOB/N as jobs, no more than LIST has lines.
 # If one fails, what the others did is kept. COMMAND alone then finds all done and finishes.
@@ -37,7 +33,7 @@ in_parts() {
     jobs=$((jobs < nj ? jobs : nj))
     ((jobs == 0)) || "${train_cmd_words[@]}" --num_threads 1 "${show[@]}" "JOB=1:${jobs}" \
         "${log}.JOB.log" "$@" --nj 1 --part "JOB/${jobs}"
-    quietly "$@" --nj 1
+    "$@" --nj 1 >/dev/null
 }
 
 train_network() {
@@ -113,8 +109,8 @@ write_results() { # RESULTS.md of this experiment, and of all of them side by si
     done
     bspmpnet results --output "${enh_exp}/RESULTS.md" "${rows[@]}"
     log "  all experiments side by side: ${experiments}/RESULTS.md"
-    quietly bspmpnet results --expdir "${experiments}" \
-        --output "${experiments}/RESULTS.md" "${experiments}" "${noisy[@]}"
+    bspmpnet results --expdir "${experiments}" --output "${experiments}/RESULTS.md" \
+        "${experiments}" "${noisy[@]}" >/dev/null
 }
 
 pack_model() { # with paths such as exp/enh_...: an absolute one would be unpacked there
