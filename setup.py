@@ -49,7 +49,7 @@ REQUIREMENTS = [
     "speechmos>=0.0.1.1",
     # what reads their files,
     "onnx>=1.16",
-    # what computes them several times as fast as that runtime,
+    # what computes them three times as fast as that runtime (docs/dnsmos.md),
     "numba>=0.61",
     # and the mel bands that one of them was trained with.
     "librosa>=0.10.2",
