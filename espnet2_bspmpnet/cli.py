@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from espnet2_bspmpnet.commands import corpora, data, models, results
+from espnet2_bspmpnet.commands import corpora, data, enhance, models, results
 from espnet2_bspmpnet.errors import UserError
 
 
@@ -13,7 +13,7 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Show defaults, where there are any."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
-        if action.default is None:
+        if action.default is None or action.nargs == 0:
             return action.help
         return super()._get_help_string(action)
 
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(function=function)
         return command.add_argument
 
-    for module in (corpora, data, results, models):
+    for module in (corpora, data, results, models, enhance):
         module.add_commands(add)
     return parser
 

@@ -38,6 +38,7 @@ COMMANDS = (
     "upload_model",
     "download_model",
     "report",
+    "enhance",
 )
 
 

@@ -15,6 +15,7 @@ RUN_BY = {
     "bin/enh_scoring": "bin/test_stock_commands.py",
     "bin/pack": "bin/test_stock_commands.py",
     "commands": "test_cli.py",
+    "inference/events": "inference/test_batches.py",
     "plugin/_site": "plugin/test_python_launcher.py",
     "ssl/architectures": "ssl/test_models.py",
     "ssl/layers": "ssl/test_models.py",

@@ -26,7 +26,7 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _prepare_worker() -> None:
+def prepare_worker() -> None:
     # Runs before numpy or torch are imported, so that each worker keeps to one core.
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     # Ctrl-C reaches the whole terminal; the parent alone decides what it means.
@@ -110,7 +110,7 @@ def _attempts(
             yield place, partial(function, item)
         return
     pool = ProcessPoolExecutor(
-        nj, multiprocessing.get_context("spawn"), initializer=_prepare_worker
+        nj, multiprocessing.get_context("spawn"), initializer=prepare_worker
     )
     try:
         places = {
