@@ -17,11 +17,11 @@ REQUIREMENTS = [
     "espnet-s3prl>=2026.5.14",
     # Downloads released SSL weights into the cache that all its users share, over
     "huggingface_hub>=2.4,<3",
-    # whose errors are told in words that help.
+    # whose errors are reported in words that help.
     "httpx2>=2.0,<3",
     # The format that transformers writes weights in, and of the feature cache's files.
     "safetensors>=0.4.3",
-    # Loads packed models; before 0.1.8 it could corrupt their config, but the mended
+    # Loads packed models; before 0.1.8 it could corrupt their config, but the fixed
     # releases need Python 3.12.
     "espnet_model_zoo>=0.1.11; python_version>='3.12'",
     "espnet_model_zoo>=0.1.7; python_version<'3.12'",

@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _HOME = {
     "BSPMPNet": "network.bsp_mpnet",
     "BSPMPNetSeparator": "enh.separator",
+    "Enhancer": "inference.enhancer",
     "UserError": "errors",
     "score": "scoring.folders",
 }

@@ -9,9 +9,9 @@ from espnet2_bspmpnet.commands.options import (
     boolean,
     numbers,
     positive,
-    sampling_rate,
     words,
 )
+from espnet2_bspmpnet.sample_rate import sampling_rate
 
 PARTS = {"train": "tr", "valid": "cv", "test": "tt"}  # and what WHAMR! calls them
 

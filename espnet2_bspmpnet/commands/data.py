@@ -11,8 +11,8 @@ from espnet2_bspmpnet.commands.options import (
     boolean,
     numbers,
     positive,
-    sampling_rate,
 )
+from espnet2_bspmpnet.sample_rate import sampling_rate
 
 DONE = 3  # exit status: there is nothing to run
 

@@ -7,14 +7,6 @@ from collections.abc import Callable
 from espnet2_bspmpnet.files.parallel import available_cores
 
 
-def sampling_rate(text: str) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(k?)", text.lower())
-    rate = float(found[1]) * (1000 if found[2] else 1) if found else 0.0
-    if rate < 1 or rate != int(rate):
-        raise argparse.ArgumentTypeError(f"{text!r} is no rate; write 16000 or 16k")
-    return int(rate)
-
-
 def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")

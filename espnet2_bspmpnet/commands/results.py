@@ -10,10 +10,10 @@ from espnet2_bspmpnet.commands.options import (
     add_part,
     arguments,
     named,
-    sampling_rate,
     words,
 )
 from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.sample_rate import sampling_rate
 from espnet2_bspmpnet.scoring import BOTH, OLD_REFERENCES, REFERENCES
 
 

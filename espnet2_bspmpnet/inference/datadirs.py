@@ -1,194 +1,151 @@
-"""Enhance the lists of data directories, as ESPnet's ``enh_inference`` does.
+"""Stage 7: enhance the list of a data directory, in batches and windows.
 
-The same options give the same samples.  Beyond that the input is checked, no file is
-clipped or half-written, and utt2seconds beside the lists has the time of each utterance.
+Each utterance goes to wavs/1/ID.wav, and onto spk1.scp and utt2seconds as soon as that is
+whole.  Utterances share batches as they stand in the whole list, so that the samples are
+the same to the last bit, however the list was split into jobs and whatever a job that was
+killed had done.
 """
 
-import logging
-import time
 from argparse import Namespace
-from collections.abc import Container
-from inspect import signature
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
-from espnet2_bspmpnet.data.audio import read_audio, write_audio
+import yaml
+
+from espnet2_bspmpnet.data.audio import audio_info
 from espnet2_bspmpnet.data.datadir import TIMES, read_scp
 from espnet2_bspmpnet.errors import UserError, summary
 from espnet2_bspmpnet.files.atomic import append_text, remove, write_text
-from espnet2_bspmpnet.inference.attempts import keep_enhanced
+from espnet2_bspmpnet.inference.attempts import LIST, keep_enhanced
+from espnet2_bspmpnet.inference.batches import Batches
+from espnet2_bspmpnet.inference.enhancer import Enhancer
+from espnet2_bspmpnet.inference.events import Chunk, Done, Event, Failed, Task
+from espnet2_bspmpnet.inference.outputs import Outputs
+
+CHUNK = 16  # utterances that follow each other in the list, and may share a batch
 
 
 def enhance_lists(options: Namespace) -> None:
-    """Enhance what the lists name; what cannot be enhanced is left out.
+    """Enhance the utterances of a list.
 
     Args:
-        options: enh_inference's, and ``resume``: leave out what this very command had
-            enhanced before it was killed.
+        options: ``train_config`` and ``model_file`` of an experiment,
+            ``inference_config``, the list ``wav_scp``, ``key_file``, ``output_dir``,
+            ``fs``, ``ngpu``, ``resume``: see bin/enh_inference.py.
 
     Raises:
-        UserError: the model is missing or damaged, or a recording is unreadable or at
+        UserError: the model is missing or damaged, or recordings are unreadable or at
             another rate; the others are enhanced before.
     """
-    check_options(options)
-    done = keep_enhanced(options.output_dir) if options.resume else ()
-    utterances, errors = choose_utterances(
-        options.data_path_and_name_and_type, options.key_file, options.fs, done
-    )
-    if utterances:
-        _enhance(utterances, options)
-    if errors:
-        raise summary(errors, len(utterances) + len(errors), "enhancing")
-
-
-def check_options(options: Namespace) -> None:
-    """Check that one recording at a time is asked for, and that the model can be read.
-
-    Raises:
-        UserError: names the option, the file and the fix.
-    """
-    for name in ("batch_size", "ngpu"):
-        if getattr(options, name) > 1:
-            raise UserError(f"--{name}: at most 1; start more jobs to be faster")
-    if options.model_tag is not None:
-        return
-    for name in ("train_config", "model_file", "inference_config"):
-        path = getattr(options, name)
-        if path is not None and not Path(path).is_file():
-            raise UserError(f"--{name}: {path} does not exist; train the model first")
-    if options.model_file is None:
-        raise UserError("--model_file: name the trained model, or give --model_tag")
-    check_model(options.model_file)
-
-
-def check_model(path: str) -> None:
-    """Refuse a damaged model file by its name; only its directory of tensors is read."""
-    import torch
-
-    from espnet2_bspmpnet.files.checkpoints import DAMAGE, damage_reason
-
-    try:
-        torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except DAMAGE as error:
+    load = partial(_load, options)
+    utterances = read_scp(options.wav_scp)
+    wanted = set(read_scp(options.key_file) if options.key_file else utterances)
+    if unknown := wanted - utterances.keys():
         raise UserError(
-            f"--model_file: {path} is damaged or no trained model"
-            f" ({damage_reason(error)}); copy it again, or name another of the epochs"
-            " saved beside it"
-        ) from None
+            f"{options.key_file}: {min(unknown)} is not in {options.wav_scp}"
+        )
+    done = keep_enhanced(options.output_dir) if options.resume else set()
+    lists = _Lists(Path(options.output_dir).resolve())
+    chunks = list(lists.chunks(utterances, wanted - done, options.fs))
+    if chunks:
+        lists.begin()
+        try:
+            Batches(load, Outputs("wav", "16"))(iter(chunks), lists.note)
+        finally:
+            lists.sort(utterances)
+    if lists.errors:
+        raise summary(lists.errors, len(wanted - done), "enhancing")
 
 
-def choose_utterances(
-    lists: list[tuple[str, str, str]],
-    key_file: str | None,
-    rate: int,
-    done: Container[str] = (),
-) -> tuple[list[str], list[UserError]]:
-    """Choose the utterances that can and are still to be enhanced.
-
-    ESPnet itself takes 8 kHz audio for 16 kHz without a word.
-
-    Args:
-        lists: path, name and type of each.
-        key_file: list of the utterances wanted; None for all of the first list.
-        rate: samples per second that the recordings must have.
-        done: utterances that are left out.
+def pcs_output_of(path: str | None) -> str | None:
+    """Read pcs_output from a configuration like conf/inference_natural.yaml.
 
     Returns:
-        The utterances in their order, and an error for each other one.
-
-    Raises:
-        UserError: none can be enhanced.
+        None where no file is given, or where it says anything else as well.
     """
-    wanted = [key for key in read_scp(key_file or lists[0][0]) if key not in done]
-    errors: dict[str, UserError] = {}
-    for path in [path for path, _, kind in lists if kind == "sound"]:
-        recordings = read_scp(path)
-        for key in filter(recordings.get, wanted):
-            try:
-                check_audio(recordings[key], rate)
-            except UserError as error:
-                errors[key] = error
-    if errors and len(errors) == len(wanted):
-        raise summary(list(errors.values()), len(wanted), "enhancing")
-    return [key for key in wanted if key not in errors], list(errors.values())
+    if path is None:
+        return None
+    content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    match content:
+        case {"separator_conf": {"pcs_output": str(chosen), **more}, **others}:
+            return None if more or others else chosen
+    return None
 
 
-def check_audio(path: str, rate: int) -> None:
-    """Refuse a file that cannot be read to its end or has not the right rate."""
-    _, found = read_audio(path)
-    if found != rate:
-        raise UserError(
-            f"{path}: {found} Hz, but --fs is {rate}; resample it first "
-            "(bspmpnet format_data does)"
-        )
-
-
-def _enhance(utterances: list[str], options: Namespace) -> None:
-    from espnet2.bin.enh_inference import SeparateSpeech
-    from espnet2.tasks.enh import EnhancementTask
-    from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
-
-    logging.basicConfig(
-        level=options.log_level,
-        format="%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s",
-    )
-    folder = Path(options.output_dir).expanduser().resolve()
-    keys = folder / "keys.scp"
-    write_text(keys, "".join(f"{key} {key}\n" for key in utterances))
-    set_all_random_seed(options.seed)
-    known = signature(SeparateSpeech).parameters
-    separate = SeparateSpeech.from_pretrained(
-        options.model_tag,
+def _load(options: Namespace) -> Enhancer:
+    return Enhancer.from_pretrained(
+        Path(options.train_config).parent,
+        model_file=Path(options.model_file).name,
+        pcs_output=pcs_output_of(options.inference_config),
         device="cuda" if options.ngpu else "cpu",
-        **{name: value for name, value in vars(options).items() if name in known},
     )
-    trained = separate.enh_train_args
-    batches = EnhancementTask.build_streaming_iterator(
-        options.data_path_and_name_and_type,
-        preprocess_fn=EnhancementTask.build_preprocess_fn(trained, False),
-        collate_fn=EnhancementTask.build_collate_fn(trained, False),
-        key_file=str(keys),
-        dtype=options.dtype,
-        num_workers=options.num_workers,
-        allow_variable_data_keys=options.allow_variable_data_keys,
-        inference=True,
-    )
-    output = Output(folder, separate.num_spk, options.output_format)
-    for (utterance,), batch in batches:
-        logging.info("Enhancing %s", utterance)
-        inputs = {k: v for k, v in batch.items() if not k.endswith("_lengths")}
-        rate = options.fs
-        if "utt2fs" in inputs:
-            rate = inputs.pop("utt2fs")[0].item()
-        started = time.perf_counter()
-        waves = separate(**inputs, fs=rate)
-        seconds = time.perf_counter() - started
-        output.write(utterance, [wave[0] for wave in waves], rate, seconds)
 
 
-class Output:
-    """What is enhanced: wavs/N/ID.wav, in lists spkN.scp with utt2seconds beside them.
-
-    A line is on its list as soon as the file is whole, as inference/attempts.py needs it.
+class _Lists:
+    """The lists of what is enhanced.
 
     Args:
-        folder: whose lists begin empty.
-        speakers: number of signals for each utterance.
-        suffix: of the files, e.g. "wav".
+        folder: where they are.
     """
 
-    def __init__(self, folder: Path, speakers: int, suffix: str):
-        self.folder, self.suffix = folder, suffix
-        self.lists = [folder / f"spk{speaker + 1}.scp" for speaker in range(speakers)]
-        for path in (folder / TIMES, *self.lists):
-            remove(path)
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.errors: list[UserError] = []
+        self._utterances: dict[str, str] = {}  # by their outputs
 
-    def write(self, utterance: str, waves: list, rate: int, seconds: float) -> None:
-        """Write an utterance's signals, each [L], and how long they took."""
-        paths = []
-        for speaker, wave in enumerate(waves, 1):
-            path = self.folder / "wavs" / str(speaker) / f"{utterance}.{self.suffix}"
-            write_audio(path, wave, rate)
-            paths.append(path)
-        append_text(self.folder / TIMES, f"{utterance} {seconds:.4f}\n")
-        for scp, path in zip(self.lists, paths, strict=True):
-            append_text(scp, f"{utterance} {path}\n")
+    def begin(self) -> None:
+        """Remove the lists of an earlier start."""
+        for name in (LIST, TIMES):
+            remove(self.folder / name)
+
+    def sort(self, utterances: Iterable[str]) -> None:
+        """Bring the lists into the order of these utterances."""
+        for path in (self.folder / LIST, self.folder / TIMES):
+            if path.is_file():
+                entries = read_scp(path)
+                known = {key: entries[key] for key in utterances if key in entries}
+                write_text(path, "".join(f"{k} {v}\n" for k, v in known.items()))
+
+    def chunks(
+        self, utterances: dict[str, str], wanted: set[str], rate: int
+    ) -> Iterator[Chunk]:
+        """Give the chunks in which something is wanted; note what has another rate."""
+        keys = list(utterances)
+        for first in range(0, len(keys), CHUNK):
+            mine = keys[first : first + CHUNK]
+            if wanted.isdisjoint(mine):
+                continue
+            chunk = []
+            for key in mine:
+                output = str(self.folder / "wavs/1" / f"{key}.wav")
+                self._utterances[output] = key
+                task = Task(utterances[key], output, key in wanted)
+                if self._is_good(task, rate):
+                    chunk.append(task)
+            yield chunk
+
+    def _is_good(self, task: Task, rate: int) -> bool:
+        try:
+            found = audio_info(task.source).rate
+            if found != rate:
+                raise UserError(
+                    f"{task.source}: {found} Hz, but --fs is {rate}; resample it first"
+                    " (bspmpnet format_data does)"
+                )
+        except UserError as error:
+            if task.wanted:
+                self.errors.append(error)
+            return False
+        return True
+
+    def note(self, event: Event) -> None:
+        """Put an utterance on the lists, or its error aside."""
+        if isinstance(event, Done):
+            key = self._utterances[event.task.output]
+            append_text(self.folder / TIMES, f"{key} {event.took:.4f}\n")
+            append_text(self.folder / LIST, f"{key} {event.task.output}\n")
+        elif isinstance(event, Failed):
+            self.errors.append(UserError(f"{event.task.source}: {event.reason}"))
+            if event.is_last:
+                raise self.errors[-1]

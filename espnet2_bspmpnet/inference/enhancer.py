@@ -42,7 +42,7 @@ MOST_ROWS = 16  # of a batch: more cost memory and gain no speed
 PRECISIONS = ("float32", "bfloat16")
 
 
-class Recording(Protocol):
+class Source(Protocol):
     """Anything that gives its samples piece by piece, such as data/recordings.py's."""
 
     rate: int
@@ -134,18 +134,28 @@ class Enhancer:
         self._window = window
 
     @classmethod
-    def from_pretrained(cls, model: str | Path, **options) -> "Enhancer":
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        *,
+        model_file: str | None = None,
+        pcs_output: str | None = "natural",
+        **options,
+    ) -> "Enhancer":
         """Load a model of any origin; nothing that it contains is run.
 
         Args:
             model: folder of an experiment, a packed model, a name in espnet_model_zoo
                 or on the Hugging Face hub, or a copy of one.
+            model_file: which of an experiment's models; None takes the best.
+            pcs_output: "natural" or "boosted"; None keeps what the configuration says.
             options: see :class:`Enhancer`.
 
         Raises:
             UserError: no such model, a damaged or malicious one, or a wrong option.
         """
-        return cls(load_model(model).separator, **options)
+        loaded = load_model(model, model_file=model_file, pcs_output=pcs_output)
+        return cls(loaded.separator, pcs_output=loaded.separator.pcs_output, **options)
 
     @cached_property
     def window(self) -> int:
@@ -190,7 +200,7 @@ class Enhancer:
                 found[i] = np.concatenate(list(stream), axis=1)
         return [_like(x, wave) for x, wave in zip(found, waves, strict=True)]
 
-    def stream(self, recording: Recording) -> "Stream":
+    def stream(self, recording: Source) -> "Stream":
         """Enhance a recording of any length in bounded memory; see :class:`Stream`."""
         return Stream(self, recording)
 
@@ -295,7 +305,7 @@ class Stream:
         recording: what is enhanced.
     """
 
-    def __init__(self, enhancer: Enhancer, recording: Recording):
+    def __init__(self, enhancer: Enhancer, recording: Source):
         self.enhancer = enhancer
         self.recording = recording
         self.rate = recording.rate

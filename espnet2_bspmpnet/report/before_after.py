@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from espnet2_bspmpnet.data.recordings import open_recording
-from espnet2_bspmpnet.report.examples import LONGEST, Recording, spectrograms
+from espnet2_bspmpnet.report.examples import LONGEST, Excerpt, spectrograms
 from espnet2_bspmpnet.report.page import Page
 
 MOST_PAIRS = 10
@@ -39,8 +39,8 @@ def write_before_after(
     return page.write(Path(folder), "Before and after", "", command)
 
 
-def _beginning(path: str) -> Recording:
+def _beginning(path: str) -> Excerpt:
     with open_recording(path) as recording:
         shown = min(recording.frames, round(LONGEST * recording.rate))
         wave = recording.read(0, shown)[0]
-        return Recording(wave, recording.rate, recording.frames / recording.rate)
+        return Excerpt(wave, recording.rate, recording.frames / recording.rate)

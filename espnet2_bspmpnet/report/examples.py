@@ -18,8 +18,8 @@ MOST_SAMPLES = 3_000_000  # in a page: about 6 MB
 
 
 @dataclass(frozen=True)
-class Recording:
-    """A recording, or its beginning."""
+class Excerpt:
+    """A recording or its beginning, to see and to hear."""
 
     wave: np.ndarray  # samples [L]
     rate: int  # samples per second
@@ -27,7 +27,7 @@ class Recording:
 
 
 def spectrograms(
-    recordings: Mapping[str, Recording], utterance: str, file: str
+    recordings: Mapping[str, Excerpt], utterance: str, file: str
 ) -> Iterator[Picture]:
     """Draw recordings of an utterance, with players, on one scale of power and loudness.
 
@@ -100,7 +100,7 @@ def seconds_to_hear(test_sets: Sequence[TestSet]) -> float:
 
 def read_example(
     test_set: TestSet, utterance: str, seconds: float
-) -> tuple[dict[str, Recording], list[str]]:
+) -> tuple[dict[str, Excerpt], list[str]]:
     """Read so many seconds of an utterance's recordings.
 
     Returns:
@@ -117,5 +117,5 @@ def read_example(
         else:
             wave, rate = read_audio(path)
             kept = wave[: round(seconds * rate)]
-            found[name] = Recording(kept, rate, len(wave) / rate)
+            found[name] = Excerpt(kept, rate, len(wave) / rate)
     return found, notes

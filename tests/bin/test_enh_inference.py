@@ -36,7 +36,7 @@ def enhance(experiment, tmp_path):
             "--model_file", str(experiment / MODEL),
             "--data_path_and_name_and_type",
             f"{experiment / 'wav.scp'},speech_mix,sound",
-            "--output_dir", str(tmp_path / "output"), *words,
+            "--output_dir", str(tmp_path / "output"), "--fs", "16k", *words,
         ])  # fmt: skip
 
     return enhance

@@ -1,135 +1,134 @@
-"""Enhancing lists: input checked first, nothing clipped, every file on its list at once."""
+"""Stage 7: lists in batches, the same to the last bit in whatever jobs and attempts."""
 
+import sys
 from argparse import Namespace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from espnet2_bspmpnet.data.datadir import read_scp
 from espnet2_bspmpnet.errors import UserError
-from espnet2_bspmpnet.inference.datadirs import (
-    Output,
-    check_options,
-    choose_utterances,
-)
+from espnet2_bspmpnet.inference import datadirs
+from espnet2_bspmpnet.inference.datadirs import enhance_lists, pcs_output_of
+from espnet2_bspmpnet.inference.enhancer import Enhancer
+from tests.networks import tiny_separator
+from tests.speech import noisy, speechlike
+
+MODEL = "valid.loss.best.pth"
 
 
 @pytest.fixture
-def options(tmp_path):
-    """What enh_inference was given: two files, a model, a configuration."""
+def options(tmp_path, monkeypatch):
+    """What stage 7 gives: five utterances of various lengths."""
     lines = []
-    for key in ("a", "b"):
-        path = tmp_path / f"{key}.wav"
-        soundfile.write(path, np.full(1600, 0.1), 16000)
-        lines.append(f"{key} {path}\n")
+    for number, seconds in enumerate((0.5, 0.9, 0.3, 0.7, 0.6)):
+        path = tmp_path / f"u{number}.wav"
+        soundfile.write(path, noisy(speechlike(seconds, seed=number), 5), 16000)
+        lines.append(f"u{number} {path}\n")
     (tmp_path / "wav.scp").write_text("".join(lines))
-    (tmp_path / "config.yaml").touch()
-    torch.save({"weight": torch.zeros(3)}, tmp_path / "model.pth")
+    monkeypatch.setattr(datadirs, "_load", lambda _: Enhancer(tiny_separator()))
+    monkeypatch.setattr(datadirs, "CHUNK", 3)
     return Namespace(
-        batch_size=1,
-        ngpu=0,
-        model_tag=None,
-        train_config=str(tmp_path / "config.yaml"),
-        model_file=str(tmp_path / "model.pth"),
-        inference_config=None,
+        wav_scp=str(tmp_path / "wav.scp"),
+        key_file=None,
+        output_dir=str(tmp_path / "output.1"),
+        fs=16000,
+        resume=True,
     )
 
 
-@pytest.fixture
-def choose(tmp_path):
-    """Return a function that chooses from the list of the two files."""
-
-    def choose(key_file=None, done=()):
-        lists = [(str(tmp_path / "wav.scp"), "speech_mix", "sound")]
-        return choose_utterances(lists, key_file, 16000, done)
-
-    return choose
-
-
-def test_good_input_passes(options, choose):
-    check_options(options)
-    assert choose() == (["a", "b"], [])
-
-
-@pytest.mark.parametrize("name", ["train_config", "model_file", "inference_config"])
-def test_a_missing_file_is_named(options, name):
-    setattr(options, name, "/no/such/file")
-    with pytest.raises(UserError, match=f"--{name}: /no/such/file does not exist"):
-        check_options(options)
+def enhanced(options, *, keys=None, output_dir=None, **changes) -> dict[str, bytes]:
+    """Enhance, and give what is in the files on the list."""
+    options = Namespace(**{**vars(options), **changes})
+    if output_dir is not None:
+        options.output_dir = str(Path(options.output_dir).with_name(output_dir))
+    if keys is not None:
+        options.key_file = str(Path(options.output_dir).with_suffix(".keys"))
+        everything = read_scp(options.wav_scp)
+        Path(options.key_file).write_text(
+            "".join(f"{key} {everything[key]}\n" for key in keys)
+        )
+    enhance_lists(options)
+    listed = read_scp(Path(options.output_dir, "spk1.scp"))
+    assert list(listed) == list(read_scp(Path(options.output_dir, "utt2seconds")))
+    return {key: Path(path).read_bytes() for key, path in listed.items()}
 
 
-@pytest.mark.parametrize("kept", [0, 100, 600])
-def test_a_torn_model_is_named(options, tmp_path, kept):
-    model = tmp_path / "model.pth"
-    model.write_bytes(model.read_bytes()[:kept])
-    with pytest.raises(UserError, match=r"model.pth is damaged or no trained model"):
-        check_options(options)
+def test_all_are_enhanced_on_lists_in_their_order(options):
+    made = enhanced(options)
+    assert list(made) == [f"u{number}" for number in range(5)]
+    wave, _ = soundfile.read(Path(options.output_dir, "wavs/1/u2.wav"))
+    own, _ = soundfile.read(read_scp(options.wav_scp)["u2"])
+    assert len(wave) == len(own) and np.abs(wave).max() > 0
 
 
-def test_a_missing_model_file_is_reported(options):
-    options.model_file = None
-    with pytest.raises(UserError, match="--model_file: name the trained model"):
-        check_options(options)
+@pytest.mark.parametrize("split", [["u0"], ["u1", "u2", "u3"], ["u4"], ["u0", "u4"]])
+def test_jobs_of_any_share_give_what_one_job_gives_to_the_last_bit(options, split):
+    together = enhanced(options)
+    alone = enhanced(options, keys=split, output_dir="output.2")
+    assert alone == {key: together[key] for key in split}
 
 
-@pytest.mark.parametrize("name", ["batch_size", "ngpu"])
-def test_recordings_are_enhanced_one_at_a_time(options, name):
-    setattr(options, name, 2)
-    with pytest.raises(UserError, match=f"--{name}: at most 1"):
-        check_options(options)
+def test_an_unreadable_neighbour_is_named_and_costs_nobody_else(options):
+    together = enhanced(options)
+    Path(read_scp(options.wav_scp)["u4"]).write_bytes(b"no audio")
+    with pytest.raises(UserError, match=r"1 of 5 failed, the others are done:\n.*u4"):
+        enhanced(options, output_dir="output.2")
+    listed = read_scp(Path(options.output_dir).with_name("output.2") / "spk1.scp")
+    assert list(listed) == ["u0", "u1", "u2", "u3"]
+    assert Path(listed["u0"]).read_bytes() == together["u0"]
 
 
-def test_the_wrong_rate_is_named_with_the_fix_and_left_out(options, choose, tmp_path):
-    soundfile.write(tmp_path / "b.wav", np.full(800, 0.1), 8000)
-    utterances, (error,) = choose()
-    assert utterances == ["a"]
-    assert "b.wav: 8000 Hz, but --fs is 16000; resample it first" in str(error)
+def test_a_job_that_is_started_again_enhances_what_is_missing(options):
+    together = enhanced(options, output_dir="output.2")
+    enhanced(options, keys=["u0", "u1"])
+    assert enhanced(options, keys=["u0", "u1", "u3"]) == {"u3": together["u3"]}
+    before = read_scp(
+        Path(options.output_dir).with_name("output.1.before") / "spk1.scp"
+    )
+    assert list(before) == ["u0", "u1"]
+    enhanced(options, keys=["u0", "u1", "u3"])  # nothing is left to do
 
 
-def test_only_the_keys_of_this_job_are_looked_at(options, choose, tmp_path):
-    soundfile.write(tmp_path / "b.wav", np.full(800, 0.1), 8000)
-    (tmp_path / "keys.1.scp").write_text(f"a {tmp_path}/a.wav\n")
-    assert choose(str(tmp_path / "keys.1.scp")) == (["a"], [])
+def test_another_rate_is_named_with_the_fix_and_left_out(options):
+    soundfile.write(read_scp(options.wav_scp)["u1"], np.full(800, 0.1), 8000)
+    with pytest.raises(UserError, match="u1.wav: 8000 Hz, but --fs is 16000; resample"):
+        enhance_lists(options)
+    listed = read_scp(Path(options.output_dir, "spk1.scp"))
+    assert list(listed) == ["u0", "u2", "u3", "u4"]
 
 
-def test_where_no_file_is_good_all_are_named(options, choose, tmp_path):
-    for key in ("a", "b"):
-        (tmp_path / f"{key}.wav").write_text("no audio")
-    with pytest.raises(UserError, match="2 of 2 failed:\n.*a.wav.*\n.*b.wav"):
-        choose()
+def test_a_key_that_is_not_on_the_list_is_named(options, tmp_path):
+    (tmp_path / "keys").write_text("v0 v0.wav\n")
+    options.key_file = str(tmp_path / "keys")
+    with pytest.raises(UserError, match="keys: v0 is not in .*wav.scp"):
+        enhance_lists(options)
 
 
-def test_what_an_earlier_start_has_enhanced_is_left_out(options, choose):
-    assert choose(done={"a"}) == (["b"], [])
-    assert choose(done={"a", "b"}) == ([], [])
+@pytest.mark.parametrize(
+    "text, chosen",
+    [
+        ("separator_conf: {pcs_output: boosted}", "boosted"),
+        ("separator_conf: {pcs_output: boosted, level: rms}", None),
+        ("separator_conf: {pcs_output: boosted}\nencoder: same", None),
+        ("", None),
+    ],
+)
+def test_a_configuration_may_choose_the_spectral_balance_alone(tmp_path, text, chosen):
+    (tmp_path / "inference.yaml").write_text(text)
+    assert pcs_output_of(str(tmp_path / "inference.yaml")) == chosen
+    assert pcs_output_of(None) is None
 
 
-def test_loud_output_is_scaled_not_clipped_and_its_list_is_espnets(tmp_path):
-    from espnet2.fileio.sound_scp import SoundScpReader
+def test_espnet_is_not_imported():
+    import subprocess
 
-    wave = 1.5 * np.sin(np.arange(16000) / 20).astype(np.float32)
-    output = Output(tmp_path, 1, "wav")
-    output.write("loud", [wave], 16000, 0.1)
-    output.write("quiet", [wave / 3], 16000, 0.1)
-    reader = SoundScpReader(tmp_path / "spk1.scp", dtype="float32")
-    rate, loud = reader["loud"]
-    assert rate == 16000
-    assert np.allclose(loud, wave / 1.5, atol=1e-3)
-    assert np.allclose(reader["quiet"][1], wave / 3, atol=1e-4)
-
-
-def test_an_utterance_is_on_its_lists_as_soon_as_it_is_written(tmp_path):
-    """A kill would lose it otherwise; lists of an earlier start are not continued."""
-    wave = np.zeros(160, np.float32)
-    for name in ("spk1.scp", "spk2.scp", "utt2seconds"):
-        (tmp_path / name).write_text("torn")
-    output = Output(tmp_path, 2, "flac")
-    for number, (key, seconds) in enumerate({"long": 0.2, "short": 0.05}.items(), 1):
-        output.write(key, [wave, wave], 16000, seconds)
-        for speaker in (1, 2):
-            scp = read_scp(tmp_path / f"spk{speaker}.scp")
-            assert len(scp) == number
-            assert scp[key] == f"{tmp_path}/wavs/{speaker}/{key}.flac"
-    assert read_scp(tmp_path / "utt2seconds") == {"long": "0.2000", "short": "0.0500"}
+    script = (
+        "import sys; import espnet2_bspmpnet.bin.enh_inference as command\n"
+        "import espnet2_bspmpnet.inference.datadirs\n"
+        "heavy = {'espnet2.tasks.enh', 'espnet2.bin.enh_inference', 's3prl.nn'}\n"
+        "sys.exit(bool(heavy & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0

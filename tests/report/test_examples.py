@@ -38,8 +38,8 @@ def test_what_fits_into_a_page_is_shared_by_its_recordings(recipe, monkeypatch):
 def test_recordings_are_drawn_and_turned_down_alike_where_one_would_clip():
     wave = np.sin(np.arange(8000))
     recordings = {
-        "before": examples.Recording(2.0 * wave, 8000, 1.0),
-        "after": examples.Recording(0.5 * wave, 8000, 1.0),
+        "before": examples.Excerpt(2.0 * wave, 8000, 1.0),
+        "after": examples.Excerpt(0.5 * wave, 8000, 1.0),
     }
     before, after = examples.spectrograms(recordings, "speech", "my recording")
     assert (before.name, after.name) == ("my_recording_before", "my_recording_after")
