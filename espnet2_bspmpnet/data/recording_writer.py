@@ -124,8 +124,8 @@ def _can_hold(format: str, subtype: str, rate: int, channels: int) -> bool:
     """Try whether a few samples come back with this format, rate and number."""
     if subtype == "VORBIS" and (rate > 200_000 or channels > 255):
         return False  # libsndfile 1.2.2 ends the process
-    if subtype == "ALAC_20":
-        return False  # libsndfile 1.2.2 damages two channels
+    if subtype == "ALAC_20" or (subtype.startswith("ALAC") and channels > 8):
+        return False  # it damages two channels, or leaves a temporary file behind
     if not soundfile.check_format(format, subtype):
         return False
     frames = 102  # no multiple of any format's block
@@ -266,13 +266,12 @@ class RecordingWriter:
             with (
                 path.open("wb") as file,
                 SequentialFile(
-                    file.fileno(),
+                    os.dup(file.fileno()),
                     "w",
                     self._rate,
                     self._channels,
                     subtype,
                     format=container,
-                    closefd=False,
                 ) as encoder,
             ):
                 for name, text in self._tags.items():

@@ -138,11 +138,12 @@ class Recording:
     def _restart(self) -> None:
         """Begin to decode the file from its first sample."""
         self._close_decoder()
-        file, owned = self._file.fileno(), False
-        os.lseek(file, 0, os.SEEK_SET)
-        if self._piped_from is not None:
-            file, owned = self._pipe(), True
-        self._decoder = SequentialFile(file, closefd=owned)
+        os.lseek(self._file.fileno(), 0, os.SEEK_SET)
+        # libsndfile's own descriptor, as some versions close it when they cannot read.
+        is_piped = self._piped_from is not None
+        self._decoder = SequentialFile(
+            self._pipe() if is_piped else os.dup(self._file.fileno())
+        )
         self._position = 0
         self._kept = np.zeros((0, self._decoder.channels), np.float32)
 

@@ -286,6 +286,7 @@ def test_another_format_is_taken_if_asked_for(tmp_path, own, wishes, expected):
         (44100, 1, {"container": "opus"}, "opus cannot hold 1 channels, 44100 Hz;"),
         (RATE, 3, {"container": "mp3"}, "mp3 cannot hold 3 channels, 16000 Hz;"),
         (RATE, 9, {"container": "flac"}, "flac cannot hold 9 channels, 16000 Hz;"),
+        (RATE, 256, {"container": "ogg"}, "ogg cannot hold 256 channels, 16000 Hz;"),
         (768000, 1, {"container": "ogg"}, "ogg cannot hold 1 channels, 768000 Hz;"),
         (
             RATE,

@@ -286,9 +286,11 @@ def header_only(path: Path) -> None:
 
 
 def header_and_title(path: Path) -> None:
-    with soundfile.SoundFile(path, "w", RATE, 1) as file:
-        file.write(np.zeros((0, 1)))
-        file.title = "which comes after the samples"
+    header_only(path)
+    title = b"LIST\x10\0\0\0INFOINAM\4\0\0\0abcd"
+    content = path.read_bytes() + title
+    size = (len(content) - 8).to_bytes(4, "little")
+    path.write_bytes(content[:4] + size + content[8:])
 
 
 @pytest.mark.parametrize(
