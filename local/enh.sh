@@ -134,7 +134,9 @@ valid=${raw}/${valid_set}
 model=${enh_exp}/${inference_model}
 noises=${train_set}_noise # a set of noises to mix the training set with, if stage 1 made it
 train_config=${enh_exp}/train.yaml # the config with all that it inherits
-inference_ngpu=0 inference_cmd_words=("${decode_cmd_words[@]}" --gpu 0)
+threads=$((inference_nj > 0 ? $(nproc) / inference_nj : 1)) # more than cores are slow
+inference_ngpu=0
+inference_cmd_words=("${decode_cmd_words[@]}" --gpu 0 --num_threads "$((threads > 1 ? threads : 1))")
 [[ ${gpu_inference} == false ]] ||
     inference_ngpu=1 inference_cmd_words=("${cuda_cmd_words[@]}" --gpu 1)
 packed=${enh_exp}/${enh_exp##*/}_${inference_model%.*}.zip

@@ -54,13 +54,13 @@ def test_a_language_is_a_text_and_left_out_where_it_is_unknown():
     assert "language" not in front_matter(written(language=None))
 
 
-def test_three_lines_of_python_load_the_model(card):
-    blocks = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
-    lines = blocks[0].splitlines()
-    assert len(lines) == 3
-    assert lines[0].startswith("import espnet2_bspmpnet")
-    assert 'from_pretrained("ann/enh")' in lines[2]
-    for block in blocks:
+def test_a_command_and_few_lines_of_python_enhance_with_the_model(card):
+    assert "bspmpnet enhance noisy.wav --model ann/enh -o enhanced.wav" in card
+    ours, espnets = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    assert 'Enhancer.from_pretrained("ann/enh")' in ours
+    assert espnets.startswith("import espnet2_bspmpnet")
+    assert 'SeparateSpeech.from_pretrained("ann/enh")' in espnets
+    for block in (ours, espnets):
         compile(block, "card", "exec")
 
 
