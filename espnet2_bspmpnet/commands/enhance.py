@@ -1,10 +1,13 @@
 """The command that enhances recordings."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
+from pathlib import Path
 
 from espnet2_bspmpnet.commands.options import part_of_jobs, positive
 from espnet2_bspmpnet.files.parallel import available_cores
@@ -41,9 +44,32 @@ def enhance(options: argparse.Namespace) -> None:
         print(f"share {shard[0]} of {shard[1]}", file=sys.stderr)
     selection = runner.Selection(shard, options.skip_existing, options.retry)
     nj = options.nj or _default_nj(options.device)
-    runner.enhance_files(
-        options.inputs, options.output_dir, load, outputs, selection, nj
-    )
+    try:
+        runner.enhance_files(
+            options.inputs, options.output_dir, load, outputs, selection, nj
+        )
+    finally:
+        if options.page:
+            _write_page(Path(options.output_dir), shard)
+
+
+def _write_page(folder: Path, shard: tuple[int, int]) -> None:
+    """Show the first recordings that were enhanced, before and after."""
+    from espnet2_bspmpnet.inference.listing import STATE
+    from espnet2_bspmpnet.inference.runner import MANIFEST
+    from espnet2_bspmpnet.inference.shards import file_of
+    from espnet2_bspmpnet.report.before_after import MOST_PAIRS, write_before_after
+
+    manifest = file_of(folder / STATE, MANIFEST, shard)
+    if not manifest.exists():  # nothing was enhanced
+        return
+    pairs = []
+    with manifest.open(encoding="utf-8") as lines:
+        for done in map(json.loads, islice(lines, MOST_PAIRS)):
+            name = os.path.relpath(done["output"], folder)
+            pairs.append((name, done["input"], done["output"]))
+    if pairs:
+        print(write_before_after(folder / "page", pairs, "bspmpnet enhance"))
 
 
 def _check_usage(options: argparse.Namespace) -> None:
@@ -61,6 +87,8 @@ def _check_usage(options: argparse.Namespace) -> None:
         problem = (
             "the standard input (-) is enhanced alone, to -o FILE or to the output"
         )
+    elif options.page and options.output_dir is None:
+        problem = "--page shows what is in an output folder: give --output_dir"
     elif options.output is not None and not is_one:
         problem = "--output is for one file; give --output_dir"
     elif options.output_dir is None and options.output is None and not reads_stdin:
@@ -167,6 +195,11 @@ def add_commands(add: Callable) -> None:
         help="complete what an earlier run has begun",
     )
     argument("--retry", action="store_true", help="only what failed in the last run")
+    argument(
+        "--page",
+        action="store_true",
+        help="write OUT/page/index.html: the first recordings before and after",
+    )
     argument(
         "--shard",
         type=part_of_jobs,

@@ -266,3 +266,18 @@ def test_ctrl_c_ends_with_status_130_a_summary_and_whole_outputs(
     for path in out.rglob("*.wav"):
         assert soundfile.info(path).frames >= 500
     assert not list(out.glob(".enhance/parts/*"))
+
+
+def test_a_page_shows_the_first_recordings_before_and_after(noisy, loaded, capsys):
+    assert run("noisy --model m --output_dir out --nj 1 --page") == 0
+    page = capsys.readouterr().out.strip()
+    assert page == "out/page/index.html"
+    text = (noisy.parent / page).read_text()
+    assert text.count("</h2>") == 10 and text.count("<audio") == 20
+    assert "r00.wav" in text
+
+
+def test_a_page_goes_with_an_output_folder(noisy, loaded, capsys):
+    with pytest.raises(SystemExit):
+        run("noisy/r00.wav --model m -o clean.wav --page")
+    assert "--page shows what is in an output folder" in capsys.readouterr().err
