@@ -6,6 +6,8 @@ import time
 
 import numpy as np
 
+from tests.speech import noisy, speechlike
+
 
 class Neighbours:
     """Enhances nothing, but marks a recording by those that share its batch.
@@ -52,3 +54,34 @@ def tiny():
 def slow(model: str, options: dict) -> Neighbours:
     """Stand in for runner.load_enhancer."""
     return Neighbours(pause=0.05)
+
+
+def transparent(**options):
+    """An Enhancer whose network estimates the noisy spectrum itself."""
+    import torch
+
+    from espnet2_bspmpnet.inference.enhancer import Enhancer
+    from espnet2_bspmpnet.network.bsp_mpnet import Estimate
+    from tests.networks import tiny_separator
+
+    separator = tiny_separator(level="rms")
+    network = separator.bsp_mpnet
+
+    def noisy_estimate(wave, lengths):
+        magnitude, phase = network.spectrum(wave)
+        mask = torch.ones(len(wave), magnitude.size(2), dtype=torch.bool)
+        return Estimate(network.pcs(magnitude), phase, mask)
+
+    network.forward = noisy_estimate
+    return Enhancer(separator, **options)
+
+
+def speech(seconds=1.0, rate=16000, seed=0) -> np.ndarray:
+    """Noisy speech, float32."""
+    wave = noisy(speechlike(seconds, rate, seed), snr=5, seed=seed)
+    return wave.astype(np.float32)
+
+
+def decibels(difference, reference) -> float:
+    """Power of a difference over that of a reference."""
+    return 10 * np.log10(np.mean(difference**2) / np.mean(reference**2))

@@ -7,37 +7,14 @@ import torch
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.inference import enhancer as module
 from espnet2_bspmpnet.inference.enhancer import Enhancer
-from espnet2_bspmpnet.network.bsp_mpnet import Estimate
+from tests.enhancers import decibels, speech, transparent
 from tests.networks import tiny_separator
-from tests.speech import noisy, speechlike
+from tests.speech import speechlike
 
 
 def enhancer(separator=None, **options) -> Enhancer:
     separator = separator or tiny_separator(level="rms", phase_path="residual")
     return Enhancer(separator, **options)
-
-
-def transparent(**options) -> Enhancer:
-    """An Enhancer whose network estimates the noisy spectrum itself."""
-    separator = tiny_separator(level="rms")
-    network = separator.bsp_mpnet
-
-    def noisy_estimate(wave, lengths):
-        magnitude, phase = network.spectrum(wave)
-        mask = torch.ones(len(wave), magnitude.size(2), dtype=torch.bool)
-        return Estimate(network.pcs(magnitude), phase, mask)
-
-    network.forward = noisy_estimate
-    return Enhancer(separator, **options)
-
-
-def speech(seconds=1.0, rate=16000, seed=0):
-    wave = noisy(speechlike(seconds, rate, seed), snr=5, seed=seed)
-    return wave.astype(np.float32)
-
-
-def decibels(difference, reference):
-    return 10 * np.log10(np.mean(difference**2) / np.mean(reference**2))
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100, 48000, 96000])
@@ -143,36 +120,6 @@ def test_above_8_khz_is_kept_follows_or_is_dropped(high_band, heard):
     assert spectrum[9600] == pytest.approx(
         heard * expected[9600], abs=0.02 * expected[9600]
     )
-
-
-@pytest.mark.parametrize("pcs_output", ["natural", "boosted"])
-def test_long_recordings_go_in_windows_under_one_level(pcs_output):
-    """A network that sees single frames only gives the same, whole or in windows."""
-    options = dict(level="rms", coarse_encoder=False, rema=False, mask_gate=False)
-    quiet_then_loud = np.concatenate([0.05 * speech(5.0), speech(5.0, seed=1)])
-    whole, windowed = (
-        Enhancer(
-            tiny_separator(**options, phase_path="none", fs_ssl=False),
-            pcs_output=pcs_output,
-            window=window,
-        )
-        for window in (20, 4)
-    )
-    for one in (whole, windowed):  # without the SSL model's view of the whole
-        one.separator.bsp_mpnet.fs_ssl.forward = lambda layers, frames, number: {
-            "magnitude": torch.zeros(len(frames), number, 16)
-        }
-    expected, output = (one(quiet_then_loud, 16000) for one in (whole, windowed))
-    assert whole.is_long(len(output), 16000) is False
-    assert windowed.is_long(len(output), 16000) is True
-    assert decibels(output - expected, expected) < -60
-
-
-def test_windows_of_all_channels_and_rates_come_back_whole():
-    wave = np.stack([speech(6.0, 22050), speech(6.0, 22050, seed=3)])
-    output = transparent(window=4)(wave, 22050)
-    inner = slice(2000, -2000)
-    assert decibels((output - wave)[:, inner], wave[:, inner]) < -45
 
 
 def test_batches_are_of_nearly_equal_length_and_bounded(monkeypatch):
