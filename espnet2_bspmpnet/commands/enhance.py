@@ -69,7 +69,7 @@ def _write_page(folder: Path, shard: tuple[int, int]) -> None:
             name = os.path.relpath(done["output"], folder)
             pairs.append((name, done["input"], done["output"]))
     if pairs:
-        print(write_before_after(folder / "page", pairs, "bspmpnet enhance"))
+        print(write_before_after(folder / "page", sorted(pairs), "bspmpnet enhance"))
 
 
 def _check_usage(options: argparse.Namespace) -> None:
