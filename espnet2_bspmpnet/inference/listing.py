@@ -168,10 +168,7 @@ def _write(path: Path, made_of: dict, finder: "_Finder") -> Listing:
                 file.write(header % 0)
                 for entry in finder.entries(made_of["inputs"]):
                     total += 1
-                    fields = entry._asdict()
-                    if entry.reason is None:
-                        del fields["reason"]
-                    file.write(json.dumps(fields) + "\n")
+                    file.write(_line(entry))
                 finder.check(made_of["inputs"], total)
                 for read, mtime in finder.read.items():
                     file.write(json.dumps({"read": read, "mtime": mtime}) + "\n")
@@ -181,6 +178,13 @@ def _write(path: Path, made_of: dict, finder: "_Finder") -> Listing:
         finally:
             temporary.unlink(missing_ok=True)
     return Listing(path, total)
+
+
+def _line(entry: Entry) -> str:
+    fields = {"source": entry.source, "target": entry.target}
+    if entry.reason is not None:
+        fields["reason"] = entry.reason
+    return json.dumps(fields) + "\n"
 
 
 class _Finder:
@@ -197,7 +201,7 @@ class _Finder:
         self.read: dict[str, int] = {}  # folders and lists -> their mtime in ns
         self._sources: dict[str, str] = {}  # target -> source
         self._inside: set[str] = set()  # recordings in output_dir, relative to it
-        self._real_folder = cache(os.path.realpath)
+        self._place = cache(self._place_in_output)
 
     def entries(self, inputs: Iterable[str]) -> Iterator[Entry]:
         """Find all recordings, always in the same order.
@@ -214,8 +218,8 @@ class _Finder:
                 if not os.access(path, os.R_OK):
                     raise UserError(f"{path}: no permission to read it; ask its owner")
                 yield from self._of_list(path)
-            else:
-                yield from self._named(path, os.path.basename(path))
+            elif entry := self._named(path, os.path.basename(path)):
+                yield entry
 
     def check(self, inputs: Sequence[str], total: int) -> None:
         """Make sure that something was found, and will not be overwritten.
@@ -273,7 +277,8 @@ class _Finder:
                 raise UserError(f"{folder}: {reason}") from error
             yield Entry(folder, inside, reason)
         for name in sorted(files):
-            yield from self._named(f"{folder}/{name}", inside + name)
+            if entry := self._named(f"{folder}/{name}", inside + name):
+                yield entry
         for name in sorted(folders):
             path = os.path.join(folder, name)
             yield from self._of_folder(path, f"{inside}{name}/", (*above, real))
@@ -297,31 +302,38 @@ class _Finder:
                     reason = "the id does not name a visible file below the output"
                 if reason:
                     yield Entry(f"{path}:{number}: {line.strip()}", "", reason)
-                else:
-                    source = os.path.abspath(source)
-                    own = os.path.splitext(source)[1]
-                    yield from self._of(source, name + self._output_suffix(own))
+                    continue
+                source = os.path.abspath(source)
+                own = os.path.splitext(source)[1]
+                if entry := self._entry(source, name + self._output_suffix(own)):
+                    yield entry
 
-    def _named(self, source: str, name: str) -> Iterator[Entry]:
+    def _named(self, source: str, name: str) -> Entry | None:
         """Name the output of a file by the file's own name."""
         stem, own = os.path.splitext(name)
-        return self._of(source, stem + self._output_suffix(own))
+        return self._entry(source, stem + self._output_suffix(own))
 
     def _output_suffix(self, own: str) -> str:
         return self.suffix or (own if own.lower() in _KEPT else ".wav")
 
-    def _of(self, source: str, target: str) -> Iterator[Entry]:
-        other = self._sources.get(target)
+    def _entry(self, source: str, target: str) -> Entry | None:
+        """Note a recording; None if it was given before."""
         folder, _, name = source.rpartition("/")
-        place = f"{self._real_folder(folder)}/{name}"
-        if place.startswith(self.output_dir + "/"):
-            self._inside.add(place[len(self.output_dir) + 1 :])
-        if other is None:
-            self._sources[target] = source
-            yield Entry(source, target)
-        elif other != source:  # and not the same recording, given twice
-            reason = f"its output {target} would overwrite that of {other}; rename it"
-            yield Entry(source, target, reason)
+        if (place := self._place(folder)) is not None:
+            self._inside.add(place + name)
+        other = self._sources.setdefault(target, source)
+        if other is source:
+            return Entry(source, target)
+        if other == source:
+            return None
+        reason = f"its output {target} would overwrite that of {other}; rename it"
+        return Entry(source, target, reason)
+
+    def _place_in_output(self, folder: str) -> str | None:
+        """Give a folder's path relative to the outputs' one, if it is within that."""
+        real = os.path.realpath(folder) + "/"
+        inside = real.startswith(self.output_dir + "/")
+        return real[len(self.output_dir) + 1 :] if inside else None
 
 
 def _is_folder(item: os.DirEntry) -> bool:

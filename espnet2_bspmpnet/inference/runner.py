@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -108,11 +109,13 @@ def enhance_files(
             in_processes(work, chain(first, chunks), run.report, len(first))
     finally:
         shutil.rmtree(parts, ignore_errors=True)
+        with suppress(OSError):  # another shard's are there
+            parts.parent.rmdir()
         run.end()
     if run.failures:
         raise UserError(
-            f"{len(run.failures)} recordings failed, for the reasons in"
-            f" {run.failure_list.path}; repair them, then run it again with --retry"
+            f"{len(run.failures)} of {run.meter.total} recordings failed, for the reasons"
+            f" in {run.failure_list.path}; repair them, then run it again with --retry"
         )
 
 

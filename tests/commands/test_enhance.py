@@ -112,8 +112,8 @@ def test_a_list_gives_names_and_bad_recordings_give_status_one(noisy, loaded, ca
     assert said[-2].startswith("1 of 3 recordings enhanced: ")
     assert said[-2].endswith(", 2 failed")
     assert said[-1].startswith(
-        "bspmpnet enhance: error: 2 recordings failed, for the reasons in"
-        " out/failures.tsv; "
+        "bspmpnet enhance: error: 2 of 3 recordings failed, for the reasons"
+        " in out/failures.tsv; "
     )
     os.rename("noisy/r00.wav", "noisy/gone.wav")
     assert run("noisy/wav.scp --model m --output_dir out --nj 1 --retry") == 1
