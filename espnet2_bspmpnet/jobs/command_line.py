@@ -22,27 +22,18 @@ class UsageError(Exception):
 
 @dataclass
 class Options:
-    """What the command line asked for.
-
-    Args:
-        log: log file, may contain the array's name.
-        command: command and arguments, likewise.
-        array: the word that stands for the number, e.g. "JOB"; None for one job.
-        numbers: the jobs' numbers.
-        max_jobs_run: jobs at a time; None leaves it to what runs them.
-        num_threads: threads of each job; None leaves the environment alone.
-        gpu: GPUs of each job.
-        echo: pattern of the lines to print.
-    """
+    """What the command line asked for; the log and the command may contain `array`."""
 
     log: str
-    command: list[str]
-    array: str | None = None
+    command: list[str]  # with its arguments
+    array: str | None = (
+        None  # the word for a job's number, e.g. "JOB"; None for one job
+    )
     numbers: range = range(1, 2)
-    max_jobs_run: int | None = None
-    num_threads: int | None = None
-    gpu: int = 0
-    echo: re.Pattern | None = None
+    max_jobs_run: int | None = None  # at a time; None leaves it to what runs them
+    num_threads: int | None = None  # of each job; None leaves the environment alone
+    gpu: int = 0  # GPUs of each job
+    echo: re.Pattern | None = None  # of the lines to print
 
     def fill(self, text: str, number: int) -> str:
         """Put a job's number in place of the array's name."""
@@ -50,7 +41,7 @@ class Options:
 
 
 def at_least(lowest: int) -> Callable[[str], int]:
-    """Return a converter of an option's value that takes whole numbers from `lowest` on."""
+    """Return a converter of an option's text to a whole number of at least `lowest`."""
 
     def convert(value: str) -> int:
         if not value.isdecimal() or int(value) < lowest:

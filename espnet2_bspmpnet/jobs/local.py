@@ -16,7 +16,7 @@ from pathlib import Path
 from espnet2_bspmpnet.files.atomic import append_text
 from espnet2_bspmpnet.files.parallel import available_cores
 from espnet2_bspmpnet.jobs import command_line, logs
-from espnet2_bspmpnet.jobs.command_line import Options
+from espnet2_bspmpnet.jobs.command_line import Options, run_command_line
 
 USAGE = """\
 usage: bspmpnet-run [options] [JOB=1:N] LOG COMMAND [ARGUMENT ...]
@@ -42,17 +42,11 @@ PR_SET_PDEATHSIG = 1  # of Linux' prctl: the signal to get when the parent dies
 
 @dataclass
 class LocalJob(logs.Job):
-    """One job and its process.
+    """One job and its process."""
 
-    Args:
-        slot: which of the places that run at a time it has.
-        process: None if it could not be started.
-        started: time it began, in seconds.
-    """
-
-    slot: int = 0
-    process: subprocess.Popen | None = None
-    started: float = field(default_factory=time.time)
+    slot: int = 0  # which of the places that run at a time it has
+    process: subprocess.Popen | None = None  # None if it could not be started
+    started: float = field(default_factory=time.time)  # seconds
 
 
 def _one(value: str) -> int:
@@ -91,10 +85,8 @@ def run(options: Options) -> list[LocalJob]:
                     running.remove(job)
                     ended.append(job)
             if received:
-                print(
-                    f"bspmpnet-run: stopped by {signal.Signals(received[0]).name}",
-                    file=sys.stderr,
-                )
+                name = signal.Signals(received[0]).name
+                print(f"bspmpnet-run: stopped by {name}", file=sys.stderr)
                 raise SystemExit(128 + received[0])
             time.sleep(POLL_SECONDS if running else 0)
     finally:
@@ -182,12 +174,8 @@ def _write_footer(job: LocalJob) -> None:
         reason = f" (killed by signal {job.status - 128}"
         memory = job.status == 128 + signal.SIGKILL
         reason += "; was there too little memory?)" if memory else ")"
-    seconds = time.time() - job.started
-    append_text(
-        job.log,
-        f"# Ended (status {job.status}){reason} at {time.ctime()}, "
-        f"after {seconds:.1f} seconds\n",
-    )
+    ended = f"# Ended (status {job.status}){reason} at {time.ctime()}, "
+    append_text(job.log, f"{ended}after {time.time() - job.started:.1f} seconds\n")
 
 
 def _end(jobs: Sequence[LocalJob]) -> None:
@@ -212,7 +200,7 @@ def _signal_group(job: LocalJob, number: int) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; for arguments and status see `run_command_line`."""
-    return command_line.run_command_line(
+    return run_command_line(
         "bspmpnet-run", USAGE, lambda words: run(parse(words)), argv
     )
 

@@ -16,21 +16,13 @@ CLEAR_REST = "\x1b[K"  # a terminal's code: clear from the cursor to the line's 
 
 @dataclass
 class Job:
-    """One job: its log and how it ended.
+    """One job: its log and how it ended."""
 
-    Args:
-        number: its place in the array.
-        log: its log file.
-        status: exit status, 128 + signal if killed; None while it runs.
-        reason: why it ended, where that is not seen from its status.
-        echoed: how much of the log was looked at, in bytes.
-    """
-
-    number: int
+    number: int  # its place in the array
     log: Path
-    status: int | None = None
-    reason: str = ""
-    echoed: int = 0
+    status: int | None = None  # exit status, 128 + signal if killed; None while it runs
+    reason: str = ""  # why it ended, where that is not seen from its status
+    echoed: int = 0  # how much of the log was looked at, in bytes
 
 
 def start_log(log: Path) -> None:
@@ -68,22 +60,14 @@ def echo_lines(job: Job, echo: re.Pattern | None) -> None:
 
 
 def report(program: str, jobs: Sequence[Job]) -> int:
-    """Print why jobs failed, in the name of a program.
-
-    Returns:
-        Exit status: 1 if a job failed, else 0.
-    """
+    """Print why jobs failed, in the name of a program; return its exit status, 0 or 1."""
     failed = sorted((job for job in jobs if job.status), key=lambda job: job.number)
     for job in failed:
         why = f": {job.reason}" if job.reason else f" with status {job.status}"
-        print(
-            f"{program}: job {job.number} failed{why}, "
-            f"log {job.log}, which ends:\n{_tail(job.log)}",
-            file=sys.stderr,
-        )
+        ending = f"log {job.log}, which ends:\n{_tail(job.log)}"
+        print(f"{program}: job {job.number} failed{why}, {ending}", file=sys.stderr)
     if len(jobs) > 1 and failed:
-        counts = f"{len(failed)} of {len(jobs)}"
-        print(f"{program}: {counts} jobs failed", file=sys.stderr)
+        print(f"{program}: {len(failed)} of {len(jobs)} jobs failed", file=sys.stderr)
     return 1 if failed else 0
 
 

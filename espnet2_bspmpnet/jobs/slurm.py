@@ -16,7 +16,7 @@ from pathlib import Path
 
 from espnet2_bspmpnet.files.atomic import write_text
 from espnet2_bspmpnet.jobs import command_line
-from espnet2_bspmpnet.jobs.command_line import Options, at_least
+from espnet2_bspmpnet.jobs.command_line import Options, at_least, run_command_line
 from espnet2_bspmpnet.jobs.logs import Job, echo_lines, start_log
 from espnet2_bspmpnet.jobs.slurm_queue import STATES_OF_THE_END, Slurm
 from espnet2_bspmpnet.jobs.state import JOBS, NOTE, job_in_queue, still_writes
@@ -56,13 +56,7 @@ AS_SBATCH = ("mem", "time", "partition", "account", "qos", "constraint")
 
 @dataclass
 class SlurmOptions(Options):
-    """What the command line asked for; the fields that are text are sbatch's.
-
-    Args:
-        num_nodes: nodes of each job.
-        max_requeues: how often a job may come back from the queue.
-        sbatch_args: further arguments of sbatch.
-    """
+    """What the command line asked for; for the fields see `USAGE`."""
 
     mem: str | None = None
     time: str | None = None
@@ -132,9 +126,8 @@ def sbatch_options(options: SlurmOptions) -> list[str]:
         words.append(f"--cpus-per-task={options.num_threads}")
     if options.gpu:
         words.append(f"--gres=gpu:{options.gpu}")
-    for name in AS_SBATCH:
-        if (value := getattr(options, name)) is not None:
-            words.append(f"--{name}={value}")
+    asked = {name: getattr(options, name) for name in AS_SBATCH}
+    words += [f"--{name}={value}" for name, value in asked.items() if value is not None]
     return words + options.sbatch_args
 
 
@@ -213,14 +206,7 @@ def _submit(slurm: Slurm, options: SlurmOptions, jobs: Sequence[Job]) -> str:
 
 
 class _Watch:
-    """What is known of jobs in the queue.
-
-    Args:
-        slurm: the job system.
-        options: of the jobs.
-        job_id: the array's number.
-        jobs: those to wait for; their statuses are written.
-    """
+    """What is known of the jobs of an array; their statuses are filled in."""
 
     def __init__(
         self, slurm: Slurm, options: SlurmOptions, job_id: str, jobs: Sequence[Job]
@@ -232,11 +218,7 @@ class _Watch:
         self.reported: set[str] = set()  # what need not be said again
 
     def look(self) -> bool:
-        """Look at logs and status files, and now and then ask Slurm.
-
-        Returns:
-            Whether a job is still to be waited for.
-        """
+        """Look at logs and status files, at times ask Slurm; return whether to wait on."""
         self._read_statuses()
         now = time.monotonic()
         least, most = ASK_SECONDS
@@ -291,7 +273,7 @@ class _Watch:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; for arguments and status see `run_command_line`."""
-    return command_line.run_command_line(
+    return run_command_line(
         "bspmpnet-slurm", USAGE, lambda words: run(parse(words)), argv
     )
 

@@ -27,10 +27,10 @@ START_ANEW = ".start_anew"
 
 
 class Answer(NamedTuple):
-    """What a script is to do about a step."""
+    """Whether a script has a step to run, and what the user should know."""
 
-    run: bool  # whether there is anything to run
-    message: str  # what the user should know
+    run: bool
+    message: str
 
 
 def begin_step(
@@ -144,10 +144,7 @@ def starts_from_scratch(experiment: Path) -> bool:
 
 
 def started_from_scratch(experiment: Path) -> None:
-    """Note that the files of an earlier training are out of the way.
-
-    From now on the training is resumed, when it is requeued or run again.
-    """
+    """Note that an earlier training's files are moved: from now on the new one resumes."""
     if starts_from_scratch(experiment):
         (experiment / START_ANEW).replace(experiment / TRAINED_ON)
 
