@@ -78,9 +78,7 @@ def prepare(
         data_dir: for the data directories.
         seed: another seed gives other speakers, sentences and noises.
         nj: number of processes.
-        num_train: utterances, some three seconds each.
-        num_valid: likewise.
-        num_test: likewise.
+        num_train, num_valid, num_test: utterances, some three seconds each.
 
     Raises:
         UserError: the synthesiser is missing, a number is out of range, or
@@ -88,13 +86,11 @@ def prepare(
     """
     corpus_dir, data_dir = Path(corpus_dir).absolute(), Path(data_dir).absolute()
     numbers = {"train": num_train, "valid": num_valid, "test": num_test}
-    counts = {f"num_{name}": number for name, number in numbers.items()}
-    for name, number in {"seed": seed, "nj": nj, **counts}.items():
-        least = 0 if name == "seed" else 1
+    counts = [(f"num_{name}", number, 1) for name, number in numbers.items()]
+    for name, number, least in (("seed", seed, 0), ("nj", nj, 1), *counts):
         if number < least:
             raise UserError(f"{name} {number}: give {least} or more")
     made_with = {"version": _VERSION, "seed": seed}
-    wanted = {**made_with, **numbers}
     sets = {name: plan(name, number, seed) for name, number in numbers.items()}
     audio = {name: _audio(corpus_dir, name, plan) for name, plan in sets.items()}
     jobs = [
@@ -103,7 +99,7 @@ def prepare(
         for utterance in utterances
     ]
     done = corpus_dir / ".done"
-    if _read_json(done) == wanted and all(map(_is_made, jobs)):
+    if _read_json(done) == made_with | numbers and all(map(_is_made, jobs)):
         logging.info("%s: the mini corpus is complete already", corpus_dir)
     else:
         espeak.loader()
@@ -115,7 +111,7 @@ def prepare(
         write_scp(corpus_dir / f"log_{name}set.txt", log)
         directory = DataDir.of_pairs(data_dir / _SETS[name].data, audio[name])
         directory.write(_tables(utterances))
-    _write_json(done, wanted)
+    _write_json(done, made_with | numbers)
 
 
 def plan(name: str, number: int, seed: int) -> list[Utterance]:
@@ -144,8 +140,7 @@ def render(utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
     speech = _pad(utter(utterance.voice, utterance.text, rng), rng)
     # Recordings are levelled by their peaks (VoiceBank: -6 dB), and never silent.
     clean = speech * 10 ** (rng.uniform(-9, -4) / 20) / np.abs(speech).max()
-    floor = 10 ** (rng.uniform(-74, -56) / 20) * noises.floor(rng, len(clean))
-    clean = clean + floor
+    clean += 10 ** (rng.uniform(-74, -56) / 20) * noises.floor(rng, len(clean))
 
     rng = np.random.default_rng([_NOISE, *utterance.key])
     noise = noises.make(utterance.noise, rng, len(clean))
@@ -210,10 +205,9 @@ def _clear(corpus_dir: Path, wanted: set[Path], made_with: dict[str, int]) -> No
 
 
 def _tables(utterances: list[Utterance]) -> dict[str, dict[str, str]]:
+    spoken = {u.name: u.text.replace(",", "").rstrip(".").upper() for u in utterances}
     return {
-        "text": {
-            u.name: u.text.replace(",", "").rstrip(".").upper() for u in utterances
-        },
+        "text": spoken,
         "utt2noise": {u.name: u.noise for u in utterances},
         "utt2snr": {u.name: f"{u.snr:g}" for u in utterances},
     }

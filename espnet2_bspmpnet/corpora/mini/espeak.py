@@ -53,11 +53,8 @@ def speak(
         pitch_range: liveliness of the intonation, 0 to 100.
         seed: of eSpeak's random numbers.
 
-    Returns:
-        Samples in [-1, 1], float32 [L], at `RATE`.
-
-    Raises:
-        UserError: the synthesiser is missing, will not start, or lacks the voice.
+    Returns samples in [-1, 1], float32 [L], at `RATE`. Raises a UserError if the
+    synthesiser is missing, will not start, or lacks the voice.
     """
     package = loader()
     path = package.get_library_path()
@@ -69,9 +66,9 @@ def speak(
             "pip install --force-reinstall espeakng-loader"
         ) from error
     try:
+        data_path = os.path.dirname(package.get_data_path())
         # In the order of eSpeak's espeak_PARAMETER, which begins at 1.
         parameters = (rate, _VOLUME, pitch, pitch_range)
-        data_path = os.path.dirname(package.get_data_path())
         return _speak(library, data_path, text.encode(), voice, parameters, seed)
     finally:
         library.espeak_Terminate()
@@ -102,7 +99,6 @@ def _speak(library, data_path, text, voice, parameters, seed):
         )
     for number, value in enumerate(parameters, 1):
         library.espeak_SetParameter(number, value, 0)
-    library.espeak_Synth(
-        text, ctypes.c_size_t(len(text) + 1), 0, 1, 0, _UTF8, None, None
-    )
+    size = ctypes.c_size_t(len(text) + 1)
+    library.espeak_Synth(text, size, 0, 1, 0, _UTF8, None, None)
     return np.concatenate([*chunks, np.zeros(0, np.int16)]).astype(np.float32) / 32768

@@ -113,8 +113,8 @@ def rain(rng, length):
     count = int(length / SAMPLE_RATE * rng.uniform(30, 600))
     drops[rng.integers(length, size=count)] = rng.exponential(size=count)
     drops = _filter(drops, _smooth_gain(rng, rng.uniform(-4, 1), 6))
-    hiss_level = _decibel(rng.uniform(-9, 6))
-    return _unit(drops) + hiss_level * _unit(_coloured(rng, length, -1, bumps=4))
+    level = _decibel(rng.uniform(-9, 6))
+    return _unit(drops) + level * _unit(_coloured(rng, length, -1, bumps=4))
 
 
 def engine(rng, length):
@@ -141,8 +141,7 @@ def railway(rng, length):
     """A train: rumble, and the double clack of wheels on rail joints."""
     noise = _unit(_coloured(rng, length, rng.uniform(-8, -5), bumps=4))
     period = rng.uniform(0.45, 0.9)
-    first = rng.uniform(0, period)
-    for beat in np.arange(first, length / SAMPLE_RATE, period):
+    for beat in np.arange(rng.uniform(0, period), length / SAMPLE_RATE, period):
         for delay in (0, 0.22 * period):
             clack = _ring(rng, rng.uniform(120, 2500, 8), 0.01, 0.05)
             onset = int((beat + delay + rng.normal(0, 0.004)) * SAMPLE_RATE)
@@ -206,8 +205,7 @@ def _coloured(rng, length, slope, bumps=2.0):
 def _curve(rng, length, per_second):
     """Return a smooth random curve of about unit spread."""
     count = int(length / SAMPLE_RATE * per_second) + 3
-    start = rng.random()
-    at = start + np.arange(length) * per_second / SAMPLE_RATE
+    at = rng.random() + np.arange(length) * per_second / SAMPLE_RATE
     points = rng.normal(size=count + 1)
     left = at.astype(int)
     weight = 0.5 - 0.5 * np.cos(np.pi * (at - left))  # no corners
@@ -245,17 +243,15 @@ def _ring(rng, frequencies, shortest, longest):
 
 def _add(noise, onset, event):
     """Add an event that begins at a sample; what lies outside is cut off."""
-    onset = max(onset, 0)
-    event = event[: max(len(noise) - onset, 0)]
-    noise[onset : onset + len(event)] += event
+    place = noise[max(onset, 0) :][: len(event)]
+    place += event[: len(place)]
 
 
 def _talk(rng, length, crowd, count):
     talk = np.zeros(length)
     for talker in rng.choice(len(crowd), size=count):
-        needed = length * espeak.RATE / SAMPLE_RATE
         said = np.zeros(0)
-        while len(said) < 1.5 * needed:
+        while len(said) < 1.5 * length * espeak.RATE / SAMPLE_RATE:
             speech = espeak.speak(
                 compose(rng),
                 crowd[talker],
@@ -264,8 +260,7 @@ def _talk(rng, length, crowd, count):
                 seed=int(rng.integers(2**31)),
             )
             said = np.concatenate([said, speech])
-        said = soxr.resample(said, espeak.RATE, SAMPLE_RATE)[
-            rng.integers(length // 3) :
-        ]
+        said = soxr.resample(said, espeak.RATE, SAMPLE_RATE)
+        said = said[rng.integers(length // 3) :]
         talk += _decibel(rng.uniform(-9, 0)) * _unit(said[:length])
     return talk

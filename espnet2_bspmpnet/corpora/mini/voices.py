@@ -76,15 +76,13 @@ def voices(name: str, seed: int) -> list[Voice]:
 
     The corpus' seed decides everything but variant and accent.
     """
-    order = list(_VARIANTS)
-    before = order[: order.index(name)]
-    first = sum(len(_VARIANTS[other].split()) for other in before)
-    accents = _ACCENTS[name]
+    place, accents = list(_VARIANTS).index(name), _ACCENTS[name]
+    first = sum(len(part.split()) for part in list(_VARIANTS.values())[:place])
     return [
         _voice(
             first + index,
             f"{accents[index % len(accents)]}+{variant}",
-            np.random.default_rng([1, seed, order.index(name), index]),
+            np.random.default_rng([1, seed, place, index]),
         )
         for index, variant in enumerate(_VARIANTS[name].split())
     ]
@@ -123,8 +121,7 @@ def utter(voice: Voice, text: str, rng: np.random.Generator) -> np.ndarray:
     wave = _warp(wave, voice.tract, voice.jitter, rng)
     wave = _breathe(wave, voice.breath, rng)
     wave = _equalise(wave, np.array(voice.spectrum))
-    wave = wave * _emphasis(len(wave), rng)
-    return _reflect(wave, voice.room, rng)
+    return _reflect(wave * _emphasis(len(wave), rng), voice.room, rng)
 
 
 def _warp(wave, tract, jitter, rng):
@@ -167,12 +164,10 @@ def _equalise(wave, target):
     power = power[loudness > loudness.max() / 1000].mean(axis=0)
     edges = np.sqrt(_BANDS[1:] * _BANDS[:-1])
     edges = np.concatenate([[150], edges, [8000]]) * 512 / SAMPLE_RATE
-    have = np.array(
-        [
-            10 * np.log10(power[int(low) : int(high) + 1].mean() + 1e-12)
-            for low, high in itertools.pairwise(edges)
-        ]
-    )
+    have = [
+        10 * np.log10(power[int(low) : int(high) + 1].mean() + 1e-12)
+        for low, high in itertools.pairwise(edges)
+    ]
     change = target - have
     change = np.clip(change - np.median(change), -15, 15)
     size = next_fast_len(len(wave), real=True)
@@ -190,9 +185,8 @@ def _emphasis(length, rng):
 def _reflect(wave, level, rng):
     """Add the early reflections and short tail of a small room."""
     delay = np.arange(1, int(0.12 * SAMPLE_RATE))
-    response = rng.normal(size=len(delay)) * np.exp(
-        -delay / (rng.uniform(0.01, 0.03) * SAMPLE_RATE)
-    )
+    response = rng.normal(size=len(delay))
+    response *= np.exp(-delay / (rng.uniform(0.01, 0.03) * SAMPLE_RATE))
     response *= rng.random(len(delay)) < 0.05  # single echoes, not yet a tail
     response *= 10 ** (level / 20) / (np.sqrt(np.sum(response**2)) + 1e-12)
     return fftconvolve(wave, np.concatenate([[1.0], response]))[: len(wave)]
