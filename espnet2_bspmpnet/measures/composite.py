@@ -134,12 +134,8 @@ def _wss(reference: np.ndarray, estimate: np.ndarray, rate: int) -> np.ndarray:
         below_loudest = energy.max(axis=1, keepdims=True) - energy[:, :-1]
         below_peak = _nearest_peak(energy, slope) - energy[:, :-1]
         slopes.append(slope)
-        weights.append(
-            LOUDEST_WEIGHT
-            / (LOUDEST_WEIGHT + below_loudest)
-            * PEAK_WEIGHT
-            / (PEAK_WEIGHT + below_peak)
-        )
+        loudest = LOUDEST_WEIGHT / (LOUDEST_WEIGHT + below_loudest)
+        weights.append(loudest * PEAK_WEIGHT / (PEAK_WEIGHT + below_peak))
     weight = (weights[0] + weights[1]) / 2.0
     return (weight * (slopes[0] - slopes[1]) ** 2).sum(axis=1) / weight.sum(axis=1)
 
@@ -173,26 +169,23 @@ def shortest(rate: int) -> int:
 
 
 def distances(reference: np.ndarray, estimate: np.ndarray, rate: int) -> Distances:
-    """Measure LLR, WSS and segmental SNR over the same frames.
+    """Measure LLR, WSS and segmental SNR of [L] samples over the same frames.
 
     Args:
-        reference: clean samples [L].
-        estimate: samples to judge [L], at their true level beside the reference.
+        estimate: samples to judge, at their true level beside the reference.
         rate: samples per second, 8000 or more; L must be `shortest` or more.
     """
     assert len(reference) >= shortest(rate), (len(reference), rate)
     # The small constants below mean samples of 16 bits. Scaled by the reference's peak,
     # the pair meets them in the same way at any level.
     scale = INT16 / np.abs(reference).max()
-    reference, estimate = (
-        _frames(scale * wave.astype(np.float64), rate)  # [N, length]
-        for wave in (reference, estimate)
-    )
-    powers = [_power(frames) for frames in (reference, estimate)]  # [N, bins]
+    waves = [scale * wave.astype(np.float64) for wave in (reference, estimate)]
+    frames = [_frames(wave, rate) for wave in waves]  # [N, length]
+    powers = [_power(own) for own in frames]  # [N, bins]
     return Distances(
         llr=_mean_of_best(_llr(*powers, rate)),
         wss=_mean_of_best(_wss(*powers, rate)),
-        ssnr=float(_snr(reference, estimate).mean()),
+        ssnr=float(_snr(*frames).mean()),
     )
 
 

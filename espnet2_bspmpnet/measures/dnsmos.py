@@ -32,10 +32,12 @@ MARGIN = 12  # rows that a border 10 rows away changes, rounded up to the stride
 EDGE = MARGIN // STRIDE
 BLOCK = 200  # rows that are computed at a time: 40 MB
 
-# From the networks' outputs to ratings, highest power first.
-RATING_SIG = (-0.08397278, 1.22083953, 0.0052439)
-RATING_BAK = (-0.13166888, 1.60915514, -0.39604546)
-RATING_OVRL = (-0.06766283, 1.11546468, 0.04602535)
+# From the network's outputs to ratings, highest power first.
+POLYNOMIALS = (
+    (-0.08397278, 1.22083953, 0.0052439),  # speech
+    (-0.13166888, 1.60915514, -0.39604546),  # background
+    (-0.06766283, 1.11546468, 0.04602535),  # the whole
+)
 
 MEL_BANDS = 120
 MEL_WINDOW = 321
@@ -100,7 +102,7 @@ def _log_power(transform: np.ndarray, wave: np.ndarray, rows: int) -> np.ndarray
 
 
 def _p835(network: _Network, wave: np.ndarray, starts: Sequence[int]) -> np.ndarray:
-    # Ratings [windows, 3] of speech, background and the whole.
+    # Ratings [windows, 3], in the order of POLYNOMIALS.
     rows = starts[-1] * ROWS_A_SECOND + ROWS
     spectra = _log_power(network.transform, wave, rows)  # [rows, 161]
     shared, rest = network.steps[:SHARED_STEPS], network.steps[SHARED_STEPS:]
@@ -123,10 +125,7 @@ def _p835(network: _Network, wave: np.ndarray, starts: Sequence[int]) -> np.ndar
         if last < rows:
             window[-EDGE:] = activations(last - MARGIN, last, first, last)
         raw = _decide(network, run(rest, window))
-        polynomials = (RATING_SIG, RATING_BAK, RATING_OVRL)
-        ratings.append(
-            [np.polyval(p, x) for p, x in zip(polynomials, raw, strict=True)]
-        )
+        ratings.append(list(map(np.polyval, POLYNOMIALS, raw)))
     return np.array(ratings)
 
 
@@ -179,14 +178,10 @@ class Ratings(NamedTuple):
 
 
 def rate_speech(wave: np.ndarray) -> Ratings:
-    """Rate a signal; its level counts, as it does for listeners.
+    """Rate samples [L] at 16 kHz within [-1, 1]; their level counts, as for listeners.
 
-    Args:
-        wave: samples [L] at 16 kHz, within [-1, 1]; shorter ones are repeated until
-            they last nine seconds.
-
-    Raises:
-        MachineError: the networks are not installed.
+    Shorter ones are repeated until they last nine seconds.  A MachineError says that the
+    networks are not installed.
     """
     assert 0.0 < np.abs(wave).max() <= 1.0, np.abs(wave).max()
     wave = wave.astype(np.float32)

@@ -30,8 +30,7 @@ class Undefined(Exception):
 def pesq(reference: np.ndarray, estimate: np.ndarray, rate: int) -> float:
     """PESQ (ITU-T P.862.2 wideband at 16 kHz, P.862.1 narrowband at 8 kHz).
 
-    Raises:
-        Undefined: too short, or no utterance is detected.
+    It is `Undefined` for what is too short, or where no utterance is detected.
     """
     import pesq as package
 
@@ -49,8 +48,7 @@ def pesq(reference: np.ndarray, estimate: np.ndarray, rate: int) -> float:
 def si_snr(reference: np.ndarray, estimate: np.ndarray) -> float:
     """Scale-invariant signal-to-noise ratio in dB, of signals without their means.
 
-    Raises:
-        Undefined: the estimate is the reference, or has nothing of it.
+    It is `Undefined` where the estimate is the reference, or has nothing of it.
     """
     reference = reference - reference.mean()
     estimate = estimate - estimate.mean()
@@ -62,9 +60,7 @@ def sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
     """Signal-to-distortion ratio in dB (BSS Eval v3: any filter of 512 taps is free).
 
     The same value as ci_sdr's and mir_eval's, which take several times as long.
-
-    Raises:
-        Undefined: shorter than the filter, or the estimate is the reference.
+    It is `Undefined` below the filter's length, or where the estimate is the reference.
     """
     from scipy.fft import irfft, next_fast_len, rfft
     from scipy.linalg import LinAlgError, cho_factor, cho_solve, toeplitz
@@ -103,16 +99,11 @@ def cosine(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 def stoi_segments(
     reference: np.ndarray, estimate: np.ndarray, rate: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cut the envelopes of 15 bands into segments, which STOI and ESTOI compare.
+) -> list[np.ndarray]:
+    """Cut the envelopes of 15 bands into segments [J, 15, 30], without pauses.
 
-    This takes most of the time of pystoi, which would do it for each of the two.
-
-    Returns:
-        Segments [J, 15, 30] of each signal, without pauses.
-
-    Raises:
-        Undefined: less than 0.4 s of speech.
+    STOI and ESTOI compare these; pystoi, most of whose time it takes, would cut them for
+    each of the two.  They are `Undefined` for less than 0.4 s of speech.
     """
     from pystoi import utils
     from pystoi.stoi import DYN_RANGE, N_FRAME, NFFT, OBM
@@ -133,7 +124,7 @@ def stoi_segments(
             raise too_short
         bands = np.sqrt(np.abs(spectra) ** 2 @ OBM.T)  # [T, 15]
         segments.append(np.lib.stride_tricks.sliding_window_view(bands, STOI_FRAMES, 0))
-    return segments[0], segments[1]
+    return segments
 
 
 def stoi(reference: np.ndarray, estimate: np.ndarray) -> float:
@@ -147,10 +138,8 @@ def stoi(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 def estoi(reference: np.ndarray, estimate: np.ndarray) -> float:
     """ESTOI in percent (Jensen and Taal 2016) of `stoi_segments` [J, 15, 30]."""
-    ours, theirs = (
-        _normalised(_normalised(segments, axis=2), axis=1)
-        for segments in (reference, estimate)
-    )
+    segments = (_normalised(x, axis=2) for x in (reference, estimate))
+    ours, theirs = (_normalised(x, axis=1) for x in segments)
     return 100.0 * float((ours * theirs).sum(axis=1).mean())
 
 
@@ -178,20 +167,16 @@ class Pair:
         return reference, _audible(self.estimate, "estimate")
 
     @cached_property
-    def levelled(self) -> tuple[np.ndarray, np.ndarray]:
+    def levelled(self) -> list[np.ndarray]:
         """Both with a peak of one [L], for measures that no gain changes."""
-        reference, estimate = map(_unit_peak, self.audible)
-        return reference, estimate
+        return [_unit_peak(wave) for wave in self.audible]
 
     @cached_property
     def telephone(self) -> tuple[np.ndarray, np.ndarray, int]:
         """Both, and the rate of 8 or 16 kHz that PESQ and the distances want."""
         if self.rate in PESQ_MODES:
             return *self.audible, self.rate
-        reference, estimate = (
-            resample(x, self.rate, SAMPLE_RATE) for x in self.audible
-        )
-        return reference, estimate, SAMPLE_RATE
+        return *(resample(x, self.rate, SAMPLE_RATE) for x in self.audible), SAMPLE_RATE
 
     @cached_property
     def pesq(self) -> float:
@@ -208,7 +193,7 @@ class Pair:
         return composite.distances(reference, estimate, rate)
 
     @cached_property
-    def segments(self) -> tuple[np.ndarray, np.ndarray]:
+    def segments(self) -> list[np.ndarray]:
         """What STOI and ESTOI compare [J, 15, 30]."""
         return stoi_segments(*self.levelled, self.rate)
 
@@ -278,14 +263,8 @@ def score_pair(
     gain of the estimate alone changes SSNR and, a little, CBAK besides: these compare
     the signals sample by sample.
 
-    Args:
-        reference: clean samples [L].
-        estimate: samples to judge [L].
-        rate: samples per second of both.
-        metrics: names out of METRICS.
-
     Returns:
-        Metric -> value, and for those without a value metric -> reason.
+        Metric (names out of METRICS) -> value, and for those without one -> reason.
 
     Raises:
         MachineError: DNSMOS is asked for, but not installed.

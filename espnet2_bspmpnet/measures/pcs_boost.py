@@ -10,21 +10,15 @@ from espnet2_bspmpnet.network.pcs_gains import pcs_gains
 from espnet2_bspmpnet.sample_rate import SAMPLE_RATE
 
 N_FFT, WINDOW, HOP = 512, 400, 100  # samples at that rate, as in network/spectrum.py
+HAMMING = np.hamming(WINDOW + 1)[:-1]  # periodic
 
 
 def boost(wave: np.ndarray, rate: int) -> np.ndarray:
-    """Apply PCS at the waveform's own level, and keep its loudness.
+    """Apply PCS to samples [L] in [-1, 1] at their own level.
 
     PCS makes speech some 7 dB louder, which the boosted output of the network is not
-    either.
-
-    Args:
-        wave: samples [L] in [-1, 1].
-        rate: samples per second; other rates than 16 kHz are resampled to it and back,
-            so that nothing above 8 kHz is left.
-
-    Returns:
-        Samples [L] of the same root mean square, float64.
+    either: the root mean square is kept.  Other rates than 16 kHz are resampled to it and
+    back, so that nothing above 8 kHz is left.  Returns float64 [L].
     """
     at_rate = np.asarray(resample(wave, rate, SAMPLE_RATE), dtype=np.float64)
     spectrum = _analyse(at_rate)
@@ -45,28 +39,23 @@ def _to_length(wave: np.ndarray, length: int) -> np.ndarray:
     return np.pad(wave[:length], (0, max(0, length - len(wave)))).astype(np.float64)
 
 
-def _window() -> np.ndarray:
-    return np.hamming(WINDOW + 1)[:-1]  # periodic
-
-
 def _analyse(wave: np.ndarray) -> np.ndarray:
     """Give the centred, zero-padded STFT of [L] as [T, F], up to a linear phase."""
     half = WINDOW // 2
     padded = np.pad(wave, (half, half))
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
-    return np.fft.rfft(frames * _window(), N_FFT)
+    return np.fft.rfft(frames * HAMMING, N_FFT)
 
 
 def _synthesise(spectrum: np.ndarray, length: int) -> np.ndarray:
     """Undo `_analyse` by weighted overlap-add: [T, F] to [L]."""
-    window = _window()
-    frames = np.fft.irfft(spectrum, N_FFT)[:, :WINDOW] * window
+    frames = np.fft.irfft(spectrum, N_FFT)[:, :WINDOW] * HAMMING
     parts = WINDOW // HOP
     total = np.zeros((len(frames) + parts - 1, HOP))
     weight = np.zeros_like(total)
     for part in range(parts):
         span = slice(part * HOP, (part + 1) * HOP)
         total[part : part + len(frames)] += frames[:, span]
-        weight[part : part + len(frames)] += window[span] ** 2
+        weight[part : part + len(frames)] += HAMMING[span] ** 2
     half = WINDOW // 2
     return (total / weight).ravel()[half : half + length]

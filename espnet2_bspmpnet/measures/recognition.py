@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 IGNORED = ("case", "punctuation")
@@ -40,29 +40,22 @@ def normalise(text: str, ignored: Collection[str] = IGNORED) -> str:
     return " ".join(text.split())
 
 
-def _without_punctuation(text: str) -> list[str]:
-    kept = []
+def _without_punctuation(text: str) -> Iterator[str]:
     for place, character in enumerate(text):
         category = unicodedata.category(character)
         within = text[max(0, place - 1) : place] + text[place + 1 : place + 2]
         if character == "'" and len(within) == 2 and within.isalpha():
-            kept.append(character)
+            yield character
         elif category == "Pd":
-            kept.append(" ")
+            yield " "
         elif category[0] not in "PS":
-            kept.append(character)
-    return kept
+            yield character
 
 
 def count_errors(
     utterances: Sequence[str], references: Sequence[str], recognised: Sequence[str]
 ) -> tuple[Errors, Errors, str]:
-    """Align recognised with true words and characters, and count the errors.
-
-    Args:
-        utterances: ids [N].
-        references: what was said [N], at least one word in all.
-        recognised: what was recognised [N].
+    """Align what was recognised with what was said [N], at least one word in all.
 
     Returns:
         Errors in words, errors in characters (spaces included), and the alignment of
@@ -82,9 +75,7 @@ def count_errors(
 
 
 def _errors(aligned) -> Errors:
-    wrong = [
-        any(chunk.type != "equal" for chunk in chunks) for chunks in aligned.alignments
-    ]
+    wrong = (any(c.type != "equal" for c in chunks) for chunks in aligned.alignments)
     return Errors(
         units=aligned.hits + aligned.substitutions + aligned.deletions,
         substitutions=aligned.substitutions,

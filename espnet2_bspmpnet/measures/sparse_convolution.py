@@ -30,13 +30,7 @@ class Convolution(NamedTuple):
 
 
 def convolution(weights: np.ndarray, bias: np.ndarray, threshold: float) -> Convolution:
-    """Prepare a convolution.
-
-    Args:
-        weights: [width, channels, 3, 3], as ONNX and torch have them.
-        bias: [width].
-        threshold: see `Convolution`.
-    """
+    """Prepare weights [width, channels, 3, 3], as ONNX and torch have them, and a bias."""
     # Flipped: from where a value is added to, instead of where values are taken from.
     flipped = weights[:, :, ::-1, ::-1].transpose(2, 1, 3, 0)
     packed = _aligned((*flipped.shape[:2], 3 * len(bias)))
@@ -45,15 +39,10 @@ def convolution(weights: np.ndarray, bias: np.ndarray, threshold: float) -> Conv
 
 
 def run(steps: Sequence[Convolution | None], values: np.ndarray) -> np.ndarray:
-    """Run convolutions and poolings, one after the other.
+    """Run convolutions and poolings on float32 [rows, columns, channels].
 
-    Args:
-        steps: convolutions, padded with zeros; None is a maximum over 2 x 2, which leaves
-            an odd last row or column out.
-        values: float32 [rows, columns, channels].
-
-    Returns:
-        float32 [rows, columns, channels] of the last step, not rectified.
+    Convolutions are padded with zeros; None is a maximum over 2 x 2, which leaves an odd
+    last row or column out.  The last step's output is not rectified.
     """
     # Between the steps values have a border of one, whose content means nothing.
     values = np.pad(values, ((1, 1), (1, 1), (0, 0)))
@@ -96,9 +85,8 @@ def _scatter(values, weights, bias, threshold, output):
             flat[place * width + i] = bias[i]
     active = np.empty(channels + 1, np.int64)
     for row in range(1, rows - 1):
-        for column in range(
-            columns
-        ):  # just before it is added to: it stays in the cache
+        # Just before it is added to: it stays in the cache.
+        for column in range(columns):
             for i in range(width):
                 output[row + 1, column, i] = bias[i]
         for column in range(1, columns - 1):
