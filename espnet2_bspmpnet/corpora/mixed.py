@@ -50,9 +50,7 @@ def prepare(
         clean_dir: clean speech (.wav, .flac or .ogg), mono, of any rate.
         noise_dir: noises, likewise.
         corpus_dir: for the mixtures.
-        data_dir: for the data directories.
-        names: see :func:`pairs.prepare`.
-        given: see there.
+        data_dir, names, given: see :func:`pairs.prepare`.
         snr_range: lowest and highest SNR in dB.
         seed: of the mixtures; the same seed, the same samples.
 
@@ -69,26 +67,22 @@ def prepare(
     clean, held_out = pairs.hold_out(clean, missing, "clean files")
     noise, noises_of = _hold_out_noises(noise_dir, noise, missing)
     both = {utterance: (path, path) for utterance, path in clean.items()}
+    found = {
+        name: (files, {}) for name, files in {**sets, names["train"]: both}.items()
+    }
+    for name in missing:
+        folder = Path(corpus_dir).absolute() / name
+        found[name] = _mixed(folder, held_out[name], noises_of[name], (low, high), seed)
     data = Path(data_dir)
     directories: list[tuple[DataDir, Tables]] = [
-        (DataDir.of_pairs(data / name, found), {})
-        for name, found in {**sets, names["train"]: both}.items()
+        (DataDir.of_pairs(data / name, files), tables)
+        for name, (files, tables) in found.items()
     ]
-    for name in missing:
-        audio_dir = Path(corpus_dir).absolute() / name
-        made, tables = _mixed(
-            audio_dir, held_out[name], noises_of[name], (low, high), seed
-        )
-        directories.append((DataDir.of_pairs(data / name, made), tables))
     wav = {name: str(path) for name, path in noise.items()}
-    noises = DataDir(
-        data / f"{names['train']}{NOISE_SUFFIX}",
-        wav,
-        None,
-        {name: name for name in wav},
-    )
+    noise_dir = data / f"{names['train']}{NOISE_SUFFIX}"
+    noises = DataDir(noise_dir, wav, spk1=None, utt2spk={name: name for name in wav})
     pairs.write_checked([*directories, (noises, {})])
-    write_text(noises.path / DB_RANGE, f"{low:g}_{high:g}\n")
+    write_text(noise_dir / DB_RANGE, f"{low:g}_{high:g}\n")
 
 
 def mix(
@@ -100,14 +94,10 @@ def mix(
         clean: speech [L], 16 kHz as the noise.
         noise: of any length: repeated if too short, a random part of it if longer.
         snr: dB.
-        rng: chooses that part.
+        rng: chooses that part, which must not be silent (UserError).
 
-    Returns:
-        clean and noisy speech [L], both scaled alike where the noisy one would exceed
-        full scale.
-
-    Raises:
-        UserError: the noise is silent there.
+    Returns clean and noisy speech [L], both scaled alike where the noisy one would
+    exceed full scale.
     """
     part = loop(noise, len(clean), rng)
     power = np.mean(part**2, dtype=np.float64)

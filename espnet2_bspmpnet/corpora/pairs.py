@@ -17,7 +17,6 @@ from espnet2_bspmpnet.errors import UserError
 
 _FEWEST = 20  # pairs; with fewer, holding some out leaves too little on both sides
 _FEWEST_SPEAKERS = 5
-_SHARE = 0.1  # of the pairs, for validation and for testing each
 
 Folder = str | Path
 Pairs = dict[str, tuple[Path, Path]]  # utterance -> noisy and clean file
@@ -71,8 +70,7 @@ def given_sets(
 ) -> tuple[dict[str, Pairs], list[str]]:
     """Find the pairs of the sets that have folders of their own; see :func:`prepare`.
 
-    Returns:
-        name of the set -> its pairs, and the names of the sets without folders.
+    Returns name of the set -> its pairs, and the names of the sets without folders.
     """
     if len(set(names.values())) < len(names):
         described = [f"{part}_set {name!r}" for part, name in names.items()]
@@ -101,10 +99,9 @@ def find_pairs(noisy_dir: Folder, clean_dir: Folder) -> Pairs:
 
 
 def find_files(folder: Folder) -> dict[str, Path]:
-    """List the audio below a folder: utterance -> absolute path.
+    """List the audio below a folder (see `list_audio`): utterance -> absolute path.
 
-    Raises:
-        UserError: see `list_audio`; or a file's name has blanks.
+    Raises a UserError if a file's name has blanks.
     """
     found = {name: path.absolute() for name, path in list_audio(folder).items()}
     spaced = [path for path in found.values() if path.stem.split() != [path.stem]]
@@ -121,13 +118,8 @@ def hold_out(
 ) -> tuple[dict[str, Found], dict[str, dict[str, Found]]]:
     """Take sets out of the training utterances, unless these are too few.
 
-    Args:
-        train: utterance -> its file or files.
-        sets: names of the sets to hold out.
-        what: the utterances are, for the warning that they are too few.
-
-    Returns:
-        what is left for training, and set -> utterance -> its file or files.
+    `what` names the utterances in the warning that they are too few. Returns what is
+    left for training, and set -> utterance -> its file or files.
     """
     if sets and len(train) < _FEWEST:
         logging.warning(
@@ -155,7 +147,7 @@ def _held_out(utterances: Iterable[str], parts: int) -> list[list[str]]:
     speakers: dict[str, list[str]] = {}
     for utterance in utterances:
         speakers.setdefault(speaker_of(utterance), []).append(utterance)
-    needed = max(2, round(_SHARE * len(utterances)))
+    needed = max(2, round(0.1 * len(utterances)))
     if len(speakers) >= _FEWEST_SPEAKERS:
         chosen = deal(list(speakers.values()), needed, parts)
         if sum(map(len, chosen)) <= len(utterances) / 2:
@@ -164,12 +156,10 @@ def _held_out(utterances: Iterable[str], parts: int) -> list[list[str]]:
 
 
 def deal(groups: list[list[str]], needed: int, parts: int) -> list[list[str]]:
-    """Choose groups of names for some parts, always the same for the same names.
+    """Choose names for some parts, always the same for the same names.
 
-    Args:
-        groups: names that stay together, such as a speaker's utterances.
-        needed: names for each part, at least; the last parts may get fewer.
-        parts: how many.
+    The names of a group, such as a speaker's utterances, stay together. Each part gets
+    `needed` names or more; the last ones may get fewer.
     """
     # Small groups first: they cost training least. Hashes break ties, so that
     # neighbours in the alphabet, often recorded together, are not picked together.
@@ -184,11 +174,7 @@ def deal(groups: list[list[str]], needed: int, parts: int) -> list[list[str]]:
 
 
 def write_checked(directories: Iterable[tuple[DataDir, Tables]]) -> None:
-    """Check the audio of data directories, and write all or none with further lists.
-
-    Raises:
-        UserError: see `check_pairs`.
-    """
+    """Write data directories with further lists if all pass `check_pairs`, else none."""
     directories = list(directories)
     for directory, _ in directories:
         check_pairs(directory)

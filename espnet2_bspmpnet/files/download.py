@@ -58,18 +58,14 @@ def fetch(remote: RemoteFile, folder: str | Path) -> Path:
     A download that was broken off is resumed, unless the server has another version
     meanwhile; so is what another program has begun, if size and checksum are known.
 
-    Returns:
-        The file's path.
-
-    Raises:
-        UserError: no network, no such file, another one than expected, a damaged one,
-            or no space; each with the fix, the way by hand included.
+    Returns the file's path. Raises a UserError if there is no network, no such file,
+    another one than expected, a damaged one, or no space; each with the fix, the way by
+    hand included.
     """
     target = Path(folder) / remote.name
     with locked(target):
         is_known = None not in (remote.size, remote.checksum)
-        is_begun = is_known and target.exists() and target.stat().st_size < remote.size
-        if target.exists() and not is_begun:
+        if target.exists() and not (is_known and target.stat().st_size < remote.size):
             verify(target, remote)
         else:
             _download(remote, target)
@@ -77,11 +73,7 @@ def fetch(remote: RemoteFile, folder: str | Path) -> Path:
 
 
 def verify(path: Path, remote: RemoteFile) -> None:
-    """Make sure that a file is the one that `remote` describes.
-
-    Raises:
-        UserError: another size or checksum.
-    """
+    """Raise a UserError if a file's size or checksum is not that of `remote`."""
     size = path.stat().st_size
     if remote.size is not None and size != remote.size:
         raise UserError(
@@ -111,12 +103,10 @@ def fetch_rest(
         size: of the whole in bytes, if known.
         headers: further ones of the request.
         name: what the progress bar calls the file; by default its name in the url.
-        fix: what to do where there is too little space.
+        fix: what to do where there is too little space, which is a UserError.
 
     Raises:
-        UserError: too little space.
-        OSError: the disk, or a network in trouble.
-        httpx2.HTTPError: the server or the network.
+        OSError, httpx2.HTTPError: the disk, the network or the server.
     """
     from huggingface_hub.file_download import http_get
 
@@ -138,11 +128,7 @@ def fetch_rest(
 
 
 def check_arrived(part: Path, url: str, expected: str | None) -> None:
-    """Compare the checksum of a file that has just arrived; remove it if it is wrong.
-
-    Raises:
-        UserError: another checksum than `expected`, e.g. "md5:0d16...".
-    """
+    """Remove what has just arrived if its checksum is not `expected` (UserError)."""
     if wrong := _wrong_checksum(part, expected):
         part.unlink()
         raise UserError(
@@ -151,11 +137,7 @@ def check_arrived(part: Path, url: str, expected: str | None) -> None:
 
 
 def check_space(folder: Path, needed: int, what: str, fix: str = _FREE_SPACE) -> None:
-    """Make sure that a folder's disk has room, before the work of filling it begins.
-
-    Raises:
-        UserError: fewer than `needed` bytes are free for `what`.
-    """
+    """Raise a UserError if a folder's disk has fewer than `needed` bytes for `what`."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(

@@ -17,12 +17,8 @@ from espnet2_bspmpnet.files.download import check_space, locked
 
 _BLOCK = 1 << 20
 _DAMAGE = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    gzip.BadGzipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
+    *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile),
+    *(zlib.error, lzma.LZMAError, EOFError),
 )
 
 
@@ -43,11 +39,8 @@ def unpack(archive: str | Path, folder: str | Path) -> None:
 
     A lone folder at its top is left out, as it would only repeat `folder`, and so is
     what macOS adds to archives. A folder that is there already has to hold what the
-    archive holds, by names and sizes.
-
-    Raises:
-        UserError: a truncated, damaged or malicious archive, a folder that lacks some
-            of it, or no space.
+    archive holds, by names and sizes. Raises a UserError if the archive is truncated,
+    damaged or malicious, the folder lacks some of it, or there is no space.
     """
     archive, folder = Path(archive), Path(folder)
     with locked(folder), _members(archive) as members:
@@ -117,9 +110,8 @@ def _files(archive: Path, members: list[_Member]) -> _Files:
             files[path] = member
     if not files:
         raise UserError(f"{archive}: the archive is empty; download it again")
-    if len({path.parts[0] for path in files}) > 1 or any(
-        len(path.parts) == 1 for path in files
-    ):
+    tops = {path.parts[0] for path in files}
+    if len(tops) > 1 or any(len(path.parts) == 1 for path in files):
         return files
     return {PurePosixPath(*path.parts[1:]): member for path, member in files.items()}
 
@@ -128,8 +120,7 @@ def _check_unpacked(archive: Path, folder: Path, files: _Files) -> None:
     faulty = [
         str(path)
         for path, member in files.items()
-        if not (folder / path).is_file()
-        or (folder / path).stat().st_size != member.size
+        if not (file := folder / path).is_file() or file.stat().st_size != member.size
     ]
     if faulty:
         raise UserError(
@@ -142,9 +133,8 @@ def _check_unpacked(archive: Path, folder: Path, files: _Files) -> None:
 def _extract(files: _Files, folder: Path, size: int, description: str) -> None:
     from tqdm import tqdm
 
-    with tqdm(
-        total=size, unit="B", unit_scale=True, desc=description, disable=None
-    ) as bar:
+    bar = tqdm(total=size, unit="B", unit_scale=True, desc=description, disable=None)
+    with bar:
         for path, member in files.items():
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
