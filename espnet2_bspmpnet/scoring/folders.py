@@ -135,9 +135,9 @@ def score(
 
 
 def _references(asked: str) -> list[str]:
-    if asked not in (*REFERENCES, BOTH):
-        allowed = ", ".join([*REFERENCES, BOTH])
-        raise UserError(f"reference: {asked!r} is not one of {allowed}")
+    allowed = [*REFERENCES, BOTH]
+    if asked not in allowed:
+        raise UserError(f"reference: {asked!r} is not one of {', '.join(allowed)}")
     return [name for name in REFERENCES if asked in (name, BOTH)]
 
 
@@ -161,10 +161,9 @@ def _systems(
         systems.insert(0, _System(NOISY, Path(noisy)))
     if not systems:
         raise UserError("nothing to score; name a folder of enhanced or noisy speech")
-    unknown = sorted(set(natural) - {system.name for system in systems})
-    if unknown:
-        known = " ".join(system.name for system in systems)
-        raise UserError(f"natural: no system {' '.join(unknown)}; there are {known}")
+    known = [system.name for system in systems]
+    if unknown := " ".join(sorted(set(natural) - set(known))):
+        raise UserError(f"natural: no system {unknown}; there are {' '.join(known)}")
     return systems
 
 
@@ -173,10 +172,8 @@ def _metrics(asked: Sequence[str] | None, systems: Sequence[_System]) -> list[st
     if asked is None:
         return [*METRICS, RTF] if timed else list(METRICS)
     if RTF in asked and not timed:
-        raise UserError(
-            f"{RTF}: there is no {TIMES} beside the speech; enhance it again, or leave "
-            f"{RTF} out"
-        )
+        fix = f"enhance it again, or leave {RTF} out"
+        raise UserError(f"{RTF}: there is no {TIMES} beside the speech; {fix}")
     metrics = list(dict.fromkeys(asked))
     if metrics != [RTF]:
         check_metrics([name for name in metrics if name != RTF])
@@ -225,7 +222,6 @@ def _measure_missing(
 
 
 def _measure(task: tuple[FilePair, dict[str, list[str]]]) -> dict[Comparison, Outcome]:
-    """Measure a pair: kind -> metrics."""
     pair, wanted = task
     reference, rate = read_audio(pair.reference.path)
     estimate, estimate_rate = read_audio(pair.estimate.path)

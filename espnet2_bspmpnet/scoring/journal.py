@@ -12,6 +12,7 @@ Jobs of parts append to scores.K-N.jsonl instead; the run that finishes merges a
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -24,16 +25,8 @@ from espnet2_bspmpnet.scoring.pairs import Comparison
 # What a value depends on besides the two recordings and VERSION of measures/: when one of
 # these packages changes, all is measured again.
 PACKAGES = (
-    "librosa",
-    "numba",
-    "numpy",
-    "onnx",
-    "pesq",
-    "pystoi",
-    "scipy",
-    "soxr",
-    "speechmos",
-)
+    "librosa", "numba", "numpy", "onnx", "pesq", "pystoi", "scipy", "soxr", "speechmos"
+)  # fmt: skip
 
 
 @dataclass
@@ -56,9 +49,7 @@ class Journal:
     def __init__(self, folder: Path, part: tuple[int, int] | None = None):
         self.folder = folder
         self.whole = folder / "scores.jsonl"
-        self.path = self.whole
-        if part is not None:
-            self.path = folder / f"scores.{part[0]}-{part[1]}.jsonl"
+        self.path = folder / "scores.{}-{}.jsonl".format(*part) if part else self.whole
         self.outcomes: dict[Comparison, Outcome] = {}
         for path in (self.whole, *self._parts()):
             if path.is_file():
@@ -75,17 +66,13 @@ class Journal:
             append_text(path, "\n")
 
     def _read_line(self, line: str) -> None:
-        try:
+        with suppress(ValueError, KeyError, TypeError):
             record = json.loads(line)
-            if record["measures"] != measures_version():
-                return
-            comparison = Comparison(
-                record["reference"], record["estimate"], record["comparison"]
-            )
+            files = record["reference"], record["estimate"]
+            comparison = Comparison(*files, record["comparison"])
             outcome = Outcome(dict(record["values"]), dict(record["reasons"]))
-        except (ValueError, KeyError, TypeError):
-            return
-        self._merge(comparison, outcome)
+            if record["measures"] == measures_version():
+                self._merge(comparison, outcome)
 
     def _merge(self, comparison: Comparison, outcome: Outcome) -> None:
         known = self.outcomes.setdefault(comparison, Outcome())
@@ -97,11 +84,7 @@ class Journal:
         return self.outcomes.get(comparison, Outcome())
 
     def add(self, outcomes: Mapping[Comparison, Outcome]) -> None:
-        """Append what was measured of some comparisons to the file.
-
-        Raises:
-            MachineError: the disk is full or the place cannot be written to.
-        """
+        """Append what was measured; a MachineError says that the disk cannot take it."""
         for comparison, outcome in outcomes.items():
             self._merge(comparison, outcome)
         append_text(self.path, "".join(_line(*pair) for pair in outcomes.items()))

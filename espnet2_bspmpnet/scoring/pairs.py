@@ -75,8 +75,7 @@ class FilePair:
 def named_audio(path: str | Path) -> dict[str, str | Path]:
     """Read a folder of audio files, or a list such as wav.scp: utterance -> file.
 
-    Raises:
-        UserError: neither the one nor the other, or an empty one.
+    A UserError says that it is neither the one nor the other, or empty.
     """
     path = Path(path)
     return read_scp(path) if path.is_file() else list_audio(path)
@@ -89,7 +88,6 @@ def inspect_files(
 
     Args:
         paths: name of a set -> its folder or list; the first is of the references.
-        part: see `part_of`.
 
     Returns:
         Name of a set -> utterance -> file, sorted.
@@ -129,11 +127,7 @@ def file_hash(path: str | Path) -> str:
 def pair_up(
     references: Mapping[str, AudioFile], estimates: Mapping[str, AudioFile]
 ) -> dict[str, FilePair]:
-    """Put the estimate of each utterance beside its reference.
-
-    Raises:
-        UserError: lengths differ by more than 0.1 s.
-    """
+    """Put estimates beside references; a UserError if lengths differ by over 0.1 s."""
     pairs = {name: FilePair(references[name], estimates[name]) for name in references}
     differing = [
         f"{pair.estimate.path}: {pair.frames} samples, but its reference "
@@ -153,16 +147,14 @@ def pair_up(
 def notes_on(pairs: Mapping[str, FilePair]) -> list[str]:
     """Say in sentences without a full stop what is done to pairs to compare them."""
     notes = []
-    resampled = [name for name, pair in pairs.items() if pair.resampled]
-    if resampled:
+    if resampled := [name for name, pair in pairs.items() if pair.resampled]:
         pair = pairs[resampled[0]]
         notes.append(
             f"{len(resampled)} of {len(pairs)} recordings were resampled to the rate "
             f"of their references (the first: {resampled[0]}, from "
             f"{pair.estimate.rate} Hz to {pair.reference.rate} Hz)"
         )
-    cut = [name for name, pair in pairs.items() if pair.cut]
-    if cut:
+    if cut := [name for name, pair in pairs.items() if pair.cut]:
         notes.append(
             f"{len(cut)} of {len(pairs)} recordings and their references differ in "
             f"length, by up to {max(pairs[name].cut for name in cut)} samples; the "

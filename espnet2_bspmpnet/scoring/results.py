@@ -29,16 +29,14 @@ def write_results(
 
 
 def _environments() -> str:
-    python = " ".join(sys.version.split())
     lines = [
         f"- date: `{time.ctime()}`",
-        f"- python version: `{python}`",
+        f"- python version: `{' '.join(sys.version.split())}`",
         f"- espnet version: `espnet {installed_version('espnet')}`",
         f"- pytorch version: `pytorch {installed_version('torch')}`",
         f"- espnet2_bspmpnet version: `{installed_version('espnet2_bspmpnet')}`",
     ]
-    commit = _git("rev-parse", "HEAD")
-    if commit:
+    if commit := _git("rev-parse", "HEAD"):
         lines.append(f"- Git hash: `{commit}`")
         lines.append(f"  - Commit date: `{_git('log', '-1', '--format=%cd')}`")
     return "\n".join(lines) + "\n"
@@ -47,9 +45,7 @@ def _environments() -> str:
 def _git(*arguments: str) -> str:
     """Ask git about the current folder; an empty answer means there is no commit."""
     try:
-        answer = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, check=False
-        )
+        answer = subprocess.run(["git", *arguments], capture_output=True, text=True)
     except FileNotFoundError:
         return ""
     return answer.stdout.strip() if answer.returncode == 0 else ""

@@ -16,6 +16,7 @@ from espnet2_bspmpnet.scoring.tables import Cell, Section, Table
 
 LOWER_IS_BETTER = ("LLR", "WSS", "RTF")
 DECIMALS = {"LLR": 3, "COSINE": 3, "RTF": 3}  # 2 of others
+NamedMeans = Sequence[tuple[str, Mapping[str, Mean]]]  # name -> metric -> mean
 # The measures of the short table, and its columns.
 SHORT = {name: name for name in ("PESQ", "CSIG", "CBAK", "COVL", "STOI")}
 SHORT |= {"SI_SNR": "SI-SNR", "DNSMOS_OVRL": "DNSMOS"}
@@ -26,10 +27,7 @@ def sections_of(rows: Sequence[NamedScores]) -> list[Section]:
 
     A section has the means, the best in bold, their intervals, the improvements over
     the noisy speech and the differences to the first system, each where there is
-    something to show, and says what a mean leaves out.
-
-    Raises:
-        UserError: no rows.
+    something to show, and says what a mean leaves out.  No rows are a UserError.
     """
     return [_section(*group) for group in _groups(rows)]
 
@@ -46,8 +44,7 @@ def overview(rows: Sequence[NamedScores]) -> Section:
     shown = [row for rows in alike for row in rows]
     known = _metrics(shown)
     metrics = [name for name in SHORT if name in known]
-    own = [(name, scores.summary.metrics) for name, scores in shown]
-    table = _table("dataset", metrics, own, interval=False)
+    table = _table("dataset", metrics, _means(shown), interval=False)
     table = replace(table, columns=[SHORT[name] for name in metrics])
     return Section(_heading(reference), [table] if metrics else [])
 
@@ -76,43 +73,38 @@ def _metrics(rows: Sequence[NamedScores]) -> list[str]:
     return list(dict.fromkeys(name for _, one in rows for name in one.summary.metrics))
 
 
+def _means(rows: Sequence[NamedScores]) -> NamedMeans:
+    return [(name, scores.summary.metrics) for name, scores in rows]
+
+
 def _section(
     reference: str, noisy: Sequence[NamedScores], systems: Sequence[NamedScores]
 ) -> Section:
     rows = [*noisy, *systems]
     metrics = _metrics(rows)
-    own = [(name, scores.summary.metrics) for name, scores in rows]
+    means = _means(rows)
     tables = [
-        _with_best(_table("dataset", metrics, own, interval=False)),
-        _table("95 % interval", metrics, own, value=False),
+        _with_best(_table("dataset", metrics, means, interval=False)),
+        _table("95 % interval", metrics, means, value=False),
     ]
-    if noisy:
-        tables.append(_differences("improvement over", metrics, systems, noisy[0]))
-    if len(systems) > 1:
-        tables.append(_differences("difference to", metrics, systems[1:], systems[0]))
+    compared = [("improvement over", systems, noisy)]
+    compared += [("difference to", systems[1:], systems[:1])]
+    for title, judged, others in compared:
+        for other, base in others:
+            signed = [(name, differences(scores, base)) for name, scores in judged]
+            tables.append(_table(f"{title} {other}", metrics, signed, signed=True))
     tables = [
         table
         for table in tables
         if any(cell.text for _, cells in table.rows for cell in cells)
     ]
-    notes = _notes(reference, noisy, systems, metrics)
-    return Section(_heading(reference), tables, notes)
-
-
-def _differences(
-    title: str,
-    metrics: Sequence[str],
-    systems: Sequence[NamedScores],
-    other: NamedScores,
-) -> Table:
-    rows = [(name, differences(scores, other[1])) for name, scores in systems]
-    return _table(f"{title} {other[0]}", metrics, rows, signed=True)
+    return Section(_heading(reference), tables, _notes(reference, noisy, rows, metrics))
 
 
 def _table(
     title: str,
     metrics: Sequence[str],
-    rows: Sequence[tuple[str, Mapping[str, Mean]]],
+    rows: NamedMeans,
     value: bool = True,
     interval: bool = True,
     signed: bool = False,
@@ -146,10 +138,9 @@ def _with_best(table: Table) -> Table:
 def _notes(
     reference: str,
     noisy: Sequence[NamedScores],
-    systems: Sequence[NamedScores],
+    rows: Sequence[NamedScores],
     metrics: Sequence[str],
 ) -> list[str]:
-    rows = [*noisy, *systems]
     count = rows[0][1].summary.utterances
     notes = [f"Utterances: {count}. Intervals: bootstrap over utterances."]
     if reference != "clean":

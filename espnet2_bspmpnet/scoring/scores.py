@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -83,16 +84,11 @@ class Scores:
 
     @classmethod
     def read(cls, folder: str | Path) -> "Scores":
-        """Read what `write` has written.
-
-        Raises:
-            UserError: it is not there, or damaged.
-        """
-        summary = _read(Path(folder) / "summary.json", _summary)
-        rows = _read(
-            Path(folder) / "utterances.tsv", lambda text: _rows(text, summary.metrics)
-        )
-        return cls(rows, summary)
+        """Read what `write` wrote; a UserError if it is not there, or damaged."""
+        folder = Path(folder)
+        summary = _read(folder / "summary.json", _summary)
+        read_rows = partial(_rows, metrics=summary.metrics)
+        return cls(_read(folder / "utterances.tsv", read_rows), summary)
 
 
 NamedScores = tuple[str, Scores]
@@ -113,11 +109,7 @@ def statistics(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, Statist
 
 
 def differences(scores: Scores, other: Scores) -> dict[str, Mean]:
-    """Compare two systems over the same utterances, one by one.
-
-    Returns:
-        Metric that both have -> mean of one minus the other, with a paired interval.
-    """
+    """Give each common metric's mean of one system minus the other, with paired intervals."""
     utterances = [[row.utterance for row in one.rows] for one in (scores, other)]
     assert utterances[0] == utterances[1], utterances
     metrics = [name for name in scores.summary.metrics if name in other.summary.metrics]
@@ -148,10 +140,8 @@ def _values(rows: Sequence[Row], metrics: Sequence[str]) -> np.ndarray:
 def _table(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     lines = ["\t".join(["utt", *metrics, "reason", "note"])]
     for row in rows:
-        cells = [
-            f"{row.values[name]:.{DECIMALS}f}" if name in row.values else ""
-            for name in metrics
-        ]
+        shown = {name: f"{value:.{DECIMALS}f}" for name, value in row.values.items()}
+        cells = [shown.get(name, "") for name in metrics]
         reason = "; ".join(f"{name}: {why}" for name, why in row.reasons.items())
         lines.append("\t".join([row.utterance, *cells, reason, row.note]))
     return "\n".join(lines) + "\n"
@@ -194,15 +184,12 @@ def _read(path: Path, parse):
 
 
 def find_scores(folder: str | Path, name: str = "") -> list[NamedScores]:
-    """Find all scores at and below a folder.
+    """Find all scores at and below a folder; a UserError if there are none, or damaged.
 
     Returns:
         The given name and the folders below this one, joined by slashes -> scores.
         Folders named "scoring" or after references are left out of names; where only one
         system was scored, a given name is its name.
-
-    Raises:
-        UserError: there are none, or some are damaged.
     """
     folder = Path(folder)
     paths = sorted(path.parent for path in folder.rglob("summary.json")) or [folder]

@@ -33,11 +33,7 @@ class ErrorRates:
 
     @classmethod
     def read(cls, path: Path) -> "ErrorRates":
-        """Read what `score_text` wrote.
-
-        Raises:
-            UserError: damaged.
-        """
+        """Read what `score_text` wrote; a damaged file is a UserError."""
         try:
             entries = json.loads(path.read_text(encoding="utf-8"))
             entries["words"] = Errors(**entries["words"])
@@ -59,11 +55,7 @@ class ErrorRates:
 
 
 def check_recogniser(config: str | Path, rate: int) -> None:
-    """Make sure that a recogniser's config is of speech of this rate (in Hz).
-
-    Raises:
-        UserError: no configuration, or another rate.
-    """
+    """Raise a UserError unless a recogniser's config is of speech of this rate (Hz)."""
     from humanfriendly import parse_size
 
     path = Path(config)
@@ -97,7 +89,7 @@ def score_text(
         ref: transcripts, the file text of a data directory.
         hyp: what was recognised, the lists of one or several jobs.
         output: folder for the results; wer.json is written last.
-        name: see `ErrorRates`, as for asr.
+        name, asr: see `ErrorRates`.
         ignore: see `normalise`.
 
     Raises:
@@ -141,13 +133,11 @@ def find_error_rates(
         Name, e.g. "enh_train_raw/enhanced_tt", -> error rates.  Folders' names are left
         out where a name was given to what lies in the folder.
     """
-    folder = Path(folder)
     found = []
-    for path in sorted(folder.rglob(RATES)):
+    for path in sorted(Path(folder).rglob(RATES)):
         rates = ErrorRates.read(path)
         above = path.relative_to(folder).parts[:-4]  # SYSTEM/scoring/ASR/wer.json
-        parts = [rates.name] if name else [*above, rates.name]
-        found.append(("/".join(parts), rates))
+        found.append(("/".join([*([] if name else above), rates.name]), rates))
     return found
 
 
@@ -156,11 +146,8 @@ def error_sections(rows: Sequence[tuple[str, ErrorRates]]) -> list[Section]:
     sections = []
     for asr, ignored in dict.fromkeys((row.asr, row.ignored) for _, row in rows):
         alike = {n: row for n, row in rows if (row.asr, row.ignored) == (asr, ignored)}
-        how = (
-            f"without regard to {' and '.join(ignored)}"
-            if ignored
-            else "as they are written"
-        )
+        kept = f"without regard to {' and '.join(ignored)}"
+        how = kept if ignored else "as they are written"
         sections += [
             Section(f"Recognised by {asr}", level=2),
             Section("WER", [_table("Wrd", alike, "words")]),
