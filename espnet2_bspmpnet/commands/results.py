@@ -5,13 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from espnet2_bspmpnet.commands.options import (
-    add_nj,
-    add_part,
-    arguments,
-    named,
-    words,
-)
+from espnet2_bspmpnet.commands.options import add_nj, add_part, arguments, named, words
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.sample_rate import sampling_rate
 from espnet2_bspmpnet.scoring import BOTH, OLD_REFERENCES, REFERENCES
@@ -32,17 +26,13 @@ def score(options: argparse.Namespace) -> None:
     """Score speech; write utterances.tsv, summary.json and RESULTS.md, and print it."""
     from espnet2_bspmpnet.scoring import folders
 
-    names = [name for name, _ in options.inf]
-    if len(set(names)) != len(names) or (len(names) > 1 and "" in names):
+    systems = dict(options.inf)
+    if len(systems) < len(options.inf) or ("" in systems and len(systems) > 1):
         raise UserError(
             "--inf: give each of several systems a name of its own, --inf NAME=PATH"
         )
-    values = arguments(options)
-    if names == [""]:
-        ((_, values["inf"]),) = options.inf
-    else:
-        values["inf"] = dict(options.inf)
-    folders.score(**values)
+    inf = systems.get("", systems)  # of a lone system the path alone
+    folders.score(**arguments(options) | {"inf": inf})
     if options.part is None:
         print(Path(options.output, "RESULTS.md").read_text(encoding="utf-8"), end="")
 
@@ -54,7 +44,7 @@ def check_recogniser(options: argparse.Namespace) -> None:
 
     config = Path(options.model, "config.yaml")
     if not Path(options.model).is_dir():
-        config = hub.fetch(options.model).get("asr_train_config")
+        config = hub.fetch_recogniser(options.model).get("asr_train_config")
     if config is None:
         raise UserError(f"{options.model}: is no recogniser; name another model")
     word_errors.check_recogniser(config, options.fs)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,25 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield an empty folder, which takes the place of `path` on success.
+
+    For errors see `naming`.
+    """
+    path = Path(path)
+    new = path.with_name(f".{path.name}.new")
+    shutil.rmtree(new, ignore_errors=True)  # of a run that was killed
+    with naming(path):
+        try:
+            new.mkdir(parents=True)
+            yield new
+            shutil.rmtree(path, ignore_errors=True)
+            new.replace(path)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from espnet2_bspmpnet.enh.separator import BSPMPNetSeparator
@@ -17,8 +18,8 @@ from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.experiments import CONFIG, find_model
 from espnet2_bspmpnet.files.plain_yaml import MOST_TEXT, read_table
 from espnet2_bspmpnet.inference.weights import load_separator
-from espnet2_bspmpnet.sharing.archives import META, Packed, open_packed
-from espnet2_bspmpnet.sharing.fetching import HubModel, fetch_archive, find_shared
+from espnet2_bspmpnet.sharing.archives import META
+from espnet2_bspmpnet.sharing.fetching import open_shared
 from espnet2_bspmpnet.ssl.weights import RELEASES
 
 SEPARATOR = "bsp_mpnet"
@@ -108,41 +109,9 @@ def _opened(model: str, model_file: str | None) -> Iterator[_Parts]:
             f"{model}: has neither {CONFIG}, as an experiment's folder, nor {META}, as a"
             " packed model"
         )
-    shared = _find_shared(model, path)
-    if isinstance(shared, HubModel):
-        with open_packed(shared.fetch(META, MOST_TEXT).parent) as packed:
-            shared.fetch(packed.files["train_config"], MOST_TEXT)
-            yield _parts(model, packed, fetch=shared.fetch)
-    else:
-        with open_packed(path if shared is None else fetch_archive(shared)) as packed:
-            yield _parts(model, packed)
-
-
-def _find_shared(model: str, path: Path) -> HubModel | str | None:
-    """Say where a model is that is not on this machine; None for one that is."""
-    if path.exists():
-        return None
-    is_path = re.search(r"^[./~]|\.(zip|tar|tgz|gz|tbz2|bz2|txz|xz|pth)$", model)
-    is_address = re.match("https?://", model)
-    shared = None if is_path and not is_address else find_shared(model)
-    if shared is None:
-        raise UserError(
-            f"{model}: no such file or folder; name an experiment's folder, a packed"
-            " model, or OWNER/NAME on the Hugging Face hub"
-        )
-    return shared
-
-
-def _parts(
-    model: str, packed: Packed, fetch: Callable[[str], object] | None = None
-) -> _Parts:
-    def find_weights() -> Path:
-        if fetch is not None:
-            fetch(packed.files["model_file"])
-        return packed.file("model_file")
-
-    config = packed.files["train_config"]
-    return f"{model}: {config}", packed.read_text("train_config"), find_weights
+    with open_shared(model, "an experiment's folder, a packed model") as packed:
+        name = f"{model}: {packed.files['train_config']}"
+        yield name, packed.read_text("train_config"), partial(packed.file, "model_file")
 
 
 def _separator_conf(config: dict, name: str) -> dict:

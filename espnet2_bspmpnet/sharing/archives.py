@@ -78,9 +78,11 @@ class Packed:
         find: Callable[[str], _File | None],
         members: Iterable[str],
         stack: ExitStack,
+        fetch: Callable[[str, int], object] | None = None,
     ):
         self.source = source
         self._find = find
+        self._fetch = fetch
         self._stack = stack
         self.files: dict[str, str] = {}
         if find(META) is None:
@@ -98,7 +100,7 @@ class Packed:
         Raises:
             UserError: it is missing, damaged, too large, or no text.
         """
-        path, file = self._file(name)
+        path, file = self._file(name, MOST_TEXT)
         if file.size > MOST_TEXT:
             raise UserError(
                 f"{self.source}: {path} has {file.size} bytes, more than the"
@@ -141,8 +143,10 @@ class Packed:
     def _temporary(self) -> Path:
         return _temporary_folder(self._stack)
 
-    def _file(self, name: str) -> tuple[str, _File]:
+    def _file(self, name: str, most: int = MOST_BYTES) -> tuple[str, _File]:
         path = self.files.get(name, name)
+        if self._fetch is not None:
+            self._fetch(path, most)
         if (file := self._find(path)) is None:
             raise UserError(f"{self.source}: {path!r} is not in it; {GET_AGAIN}")
         return path, file
@@ -163,11 +167,15 @@ class Packed:
 
 
 @contextmanager
-def open_packed(path: str | Path) -> Iterator[Packed]:
+def open_packed(
+    path: str | Path, fetch: Callable[[str, int], object] | None = None
+) -> Iterator[Packed]:
     """Open a packed model for reading; what was extracted temporarily is then removed.
 
     Args:
         path: a zip archive, a tar archive (plain, gzip, bzip2 or xz), or a folder.
+        fetch: brings a file into the folder before it is read, from its path there and
+            the most bytes that it may have.
 
     Raises:
         UserError: missing, damaged, malicious or too large, or no packed model.
@@ -175,7 +183,7 @@ def open_packed(path: str | Path) -> Iterator[Packed]:
     path = Path(path)
     with ExitStack() as stack:
         if path.is_dir():
-            yield Packed(path, partial(_find_in_folder, path), (), stack)
+            yield Packed(path, partial(_find_in_folder, path), (), stack, fetch)
             return
         if not path.is_file():
             raise UserError(f"{path}: no such file; name a packed model")

@@ -1,18 +1,25 @@
 """Shared models, found by name: on the Hugging Face hub, or in ESPnet's model zoo.
 
 Files come as they are into the caches of those who own them; sharing/archives.py reads
-them.  Nothing is unpacked here.
+them.
 """
 
 import csv
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from espnet2_bspmpnet.errors import UserError, first_line
-from espnet2_bspmpnet.sharing.archives import MOST_BYTES
+from espnet2_bspmpnet.sharing.archives import (
+    META,
+    MOST_BYTES,
+    MOST_TEXT,
+    Packed,
+    open_packed,
+)
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?", re.ASCII)
 _HUB = "huggingface.co"  # in the table of espnet_model_zoo, with or without the rest
@@ -108,6 +115,40 @@ class HubModel:
                 f"{self.name}: cannot be fetched from {where}: {first_line(error)}; run"
                 " again"
             ) from error
+
+
+@contextmanager
+def open_shared(model: str, kinds: str = "a packed model") -> Iterator[Packed]:
+    """Open a packed model wherever it is; from the hub only what is read comes.
+
+    Args:
+        model: path of an archive or folder, or a name or address for `find_shared`.
+        kinds: what on this machine it could be, for the message.
+
+    Raises:
+        UserError: no such model, no connection, or see `open_packed`.
+    """
+    path = Path(model).expanduser()
+    shared = None if path.exists() else _find_elsewhere(model, kinds)
+    if isinstance(shared, HubModel):
+        fetch = cache(shared.fetch)
+        with open_packed(fetch(META, MOST_TEXT).parent, fetch) as packed:
+            yield packed
+    else:
+        with open_packed(path if shared is None else fetch_archive(shared)) as packed:
+            yield packed
+
+
+def _find_elsewhere(model: str, kinds: str) -> HubModel | str:
+    is_path = re.search(r"^[./~]|\.(zip|tar|tgz|gz|tbz2|bz2|txz|xz|pth)$", model)
+    is_address = re.match("https?://", model)
+    shared = None if is_path and not is_address else find_shared(model)
+    if shared is None:
+        raise UserError(
+            f"{model}: no such file or folder; name {kinds}, or OWNER/NAME on the"
+            " Hugging Face hub"
+        )
+    return shared
 
 
 def find_shared(name: str) -> HubModel | str | None:

@@ -2,16 +2,16 @@
 
 import logging
 import re
-import shutil
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from espnet2_bspmpnet.errors import UserError, first_line
-from espnet2_bspmpnet.files.atomic import replacing, write_text
+from espnet2_bspmpnet.files.atomic import replacing, replacing_folder, write_text
+from espnet2_bspmpnet.files.plain_yaml import read_table
+from espnet2_bspmpnet.sharing.fetching import open_shared
 from espnet2_bspmpnet.sharing.model_card import GENERATED
-from espnet2_bspmpnet.sharing.packed_model import check_parts
 
 
 def check_repo(repo: str) -> None:
@@ -93,7 +93,8 @@ def _status(error: BaseException | None) -> int | None:
 def download_model(tag: str, expdir: str | Path) -> Path:
     """Bring a shared model into a folder, as if it had been trained there.
 
-    The folder gets config.yaml and a link to the model file.
+    The folder gets config.yaml and a link to the model file, which is in the hub's cache
+    or, out of an archive, in unpacked/.
 
     Args:
         tag: "owner/name" on the hub, an address, or the path of a packed model.
@@ -112,27 +113,33 @@ def download_model(tag: str, expdir: str | Path) -> Path:
             f"{expdir}: a model was trained here, which {tag} would replace; name"
             " another folder by --enh_exp"
         )
-    found = fetch(tag, expdir / "unpacked")
-    check_parts(tag, found)
-    source = Path(found["model_file"])
-    model = expdir / source.name
+    logging.info("fetching %s", tag)
+    with open_shared(tag) as packed:
+        config = packed.read_text("train_config")
+        read_table(config, f"{tag}: {packed.files['train_config']}")
+        if packed.source.is_dir():
+            source = packed.file("model_file")
+        else:
+            folder = expdir / "unpacked"
+            with replacing_folder(folder) as new:
+                for name in packed.members:
+                    packed.extract(name, new)
+            source = folder / packed.files["model_file"]
+    model = expdir / PurePosixPath(packed.files["model_file"]).name
     with replacing(model) as temporary:
         temporary.symlink_to(source.resolve())
-    text = Path(found["train_config"]).read_text(encoding="utf-8")
-    write_text(expdir / "config.yaml", text)
+    write_text(expdir / "config.yaml", config)
     return model
 
 
-def fetch(tag: str, folder: str | Path | None = None) -> Mapping[str, Any]:
-    """Have espnet_model_zoo fetch and unpack a model.
+def fetch_recogniser(tag: str) -> Mapping[str, Any]:
+    """Have espnet_model_zoo fetch and unpack a model, as ESPnet's recognition does.
 
     Args:
         tag: see `download_model`.
-        folder: where a local file is unpacked, replacing what was; by default in the
-            cache of espnet_model_zoo, which keeps what an older file of the name held.
 
     Returns:
-        What ESPnet's inference takes -> path, such as model_file.
+        What ESPnet's recognition takes -> path, such as asr_train_config.
 
     Raises:
         UserError: there is no such model, or the hub cannot be reached.
@@ -140,30 +147,21 @@ def fetch(tag: str, folder: str | Path | None = None) -> Mapping[str, Any]:
     import httpx2
     import requests
     from espnet_model_zoo.downloader import ModelDownloader
+    from huggingface_hub import constants
 
     logging.info("fetching %s", tag)
-    downloader = ModelDownloader()
-    if Path(tag).is_file():
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            downloader = ModelDownloader(folder)
-    elif re.search(r"\.zip$|^[./~]", tag):
+    if re.search(r"\.zip$|^[./~]", tag) and not Path(tag).is_file():
         raise UserError(f"{tag}: no such file; name a packed model, or OWNER/NAME")
     try:
-        return downloader.download_and_unpack(tag)
+        return ModelDownloader().download_and_unpack(tag)
     except (
         *(OSError, RuntimeError, ValueError, AssertionError, KeyError),
         *(zipfile.BadZipFile, httpx2.HTTPError, requests.RequestException),
     ) as error:
-        raise UserError(f"model {tag}: {_why_absent(error)}") from error
-
-
-def _why_absent(error: Exception) -> str:
-    from huggingface_hub import constants
-
-    if _status(error) in (401, 403, 404):
-        return (
-            f"{constants.ENDPOINT} has no such model, or it is private; check the name,"
-            " or run `hf auth login`"
-        )
-    return f"cannot be fetched or unpacked ({first_line(error)})"
+        why = f"cannot be fetched or unpacked ({first_line(error)})"
+        if _status(error) in (401, 403, 404):
+            why = (
+                f"{constants.ENDPOINT} has no such model, or it is private; check the"
+                " name, or run `hf auth login`"
+            )
+        raise UserError(f"model {tag}: {why}") from error

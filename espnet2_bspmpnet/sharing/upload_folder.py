@@ -1,14 +1,13 @@
 """The folder that is uploaded: an unpacked model, as ESPnet expects it, and its card."""
 
 import logging
-import shutil
 from pathlib import Path
 
 from espnet2_bspmpnet.errors import UserError
-from espnet2_bspmpnet.files.atomic import write_text
+from espnet2_bspmpnet.files.atomic import replacing_folder, write_text
+from espnet2_bspmpnet.sharing.archives import META, open_packed
 from espnet2_bspmpnet.sharing.hub import check_repo
 from espnet2_bspmpnet.sharing.model_card import CARD, GENERATED, LICENSE, model_card
-from espnet2_bspmpnet.sharing.packed_model import META, unpack
 
 
 def prepare_upload(
@@ -39,25 +38,27 @@ def prepare_upload(
             f"{folder}: is there already and is no unpacked model; name another"
             " folder, or remove it"
         )
-    new = folder.with_name(f"{folder.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    meta = unpack(packed, new)
-    results = [path.read_text(encoding="utf-8") for path in new.rglob("RESULTS.md")]
-    versions = {name: meta.get(name) for name in ("espnet", "torch", "python")}
-    card = model_card(
-        repo,
-        recipe,
-        (new / meta["yaml_files"]["train_config"]).read_text(encoding="utf-8"),
-        results[0] if results else "",
-        {name: str(found).split()[0] for name, found in versions.items() if found},
-        language,
-        license,
-    )
-    edited = _edited_card(folder)
-    write_text(new / GENERATED, card)
-    write_text(new / CARD, card if edited is None else edited)
-    shutil.rmtree(folder, ignore_errors=True)
-    new.replace(folder)
+    with open_packed(packed) as model, replacing_folder(folder) as new:
+        results = [name for name in model.members if Path(name).name == "RESULTS.md"]
+        versions = {
+            name: str(model.meta[name]).partition(" ")[0]
+            for name in ("espnet", "torch", "python")
+            if model.meta.get(name)
+        }
+        card = model_card(
+            repo,
+            recipe,
+            model.read_text("train_config"),
+            model.read_text(results[0]) if results else "",
+            versions,
+            language,
+            license,
+        )
+        for name in model.members:
+            model.extract(name, new)
+        edited = _edited_card(folder)
+        write_text(new / GENERATED, card)
+        write_text(new / CARD, card if edited is None else edited)
     files = [path for path in folder.rglob("*") if path.is_file()]
     return sorted(
         str(path.relative_to(folder)) for path in files if path.name != GENERATED

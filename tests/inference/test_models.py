@@ -19,8 +19,8 @@ import torch
 import yaml
 
 from espnet2_bspmpnet.errors import UserError
-from espnet2_bspmpnet.inference import models
 from espnet2_bspmpnet.inference.models import load_model
+from espnet2_bspmpnet.sharing import fetching
 from tests.hub import serving, this_process_using
 from tests.networks import TINY, TINY_UPSTREAM, save_model, speech_like, tiny_separator
 
@@ -462,8 +462,8 @@ def test_a_model_of_another_network_is_refused_before_its_weights_come(hub, tmp_
 def test_an_archive_of_the_model_zoo_is_fetched_and_not_unpacked(tmp_path, monkeypatch):
     path = pack_zip(save(tmp_path / "exp"), tmp_path / "cached.zip")
     fetched = []
-    monkeypatch.setattr(models, "find_shared", {"Ann Lee/tiny": "https://zoo/1"}.get)
-    monkeypatch.setattr(models, "fetch_archive", lambda x: fetched.append(x) or path)
+    monkeypatch.setattr(fetching, "find_shared", {"Ann Lee/tiny": "https://zoo/1"}.get)
+    monkeypatch.setattr(fetching, "fetch_archive", lambda x: fetched.append(x) or path)
     assert load_model("Ann Lee/tiny").source == "Ann Lee/tiny"
     assert fetched == ["https://zoo/1"]
 

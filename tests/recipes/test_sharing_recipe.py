@@ -120,7 +120,7 @@ def test_a_shared_model_that_is_not_there_is_named(recipe):
         *["--stage", "7", "--stop_stage", "8", "--download_model", "gone.zip"]
     )
     assert status == 1
-    assert "gone.zip: no such file; name a packed model" in printed
+    assert "gone.zip: no such file or folder; name a packed model" in printed
 
 
 @pytest.mark.recipe

@@ -101,6 +101,50 @@ def test_a_local_archive_is_taken_like_a_shared_model(packed, tmp_path):
             new.writestr(name, b"another model" if changed else old.read(name))
     model = download_model(str(copied), tmp_path / "exp/packed")
     assert model.read_bytes() == b"another model"
+    unpacked = tmp_path / "exp/packed/unpacked"
+    assert (unpacked / EXPDIR / "RESULTS.md").is_file()
+    assert sorted(path.name for path in unpacked.parent.iterdir()) == [
+        "config.yaml",
+        "unpacked",
+        "valid.loss.best.pth",
+    ]
+
+
+@pytest.mark.parametrize(
+    "member, reason",
+    [
+        ("../../evil", "'../../evil' would be unpacked elsewhere"),
+        ("/tmp/evil", "'/tmp/evil' would be unpacked elsewhere"),
+        ("META.YAML", "is there twice, or differs in case only"),
+    ],
+)
+def test_a_strangers_archive_is_refused_whole(packed, tmp_path, member, reason):
+    evil = tmp_path / "evil.zip"
+    evil.write_bytes(packed.read_bytes())
+    with zipfile.ZipFile(evil, "a") as archive:
+        archive.writestr(member, b"evil")
+    with pytest.raises(UserError, match=reason):
+        download_model(str(evil), tmp_path / "exp/evil")
+    assert list(tmp_path.iterdir()) == [evil]
+
+
+@pytest.mark.parametrize("key", ["train_config", "model_file"])
+def test_a_meta_yaml_that_names_a_local_file_is_refused(tmp_path, key):
+    (tmp_path / "secret").write_text("a: secret")
+    names = {"train_config": "c.yaml", "model_file": "m.pth"}
+    names[key] = str(tmp_path / "secret")
+    evil = tmp_path / "evil.zip"
+    with zipfile.ZipFile(evil, "w") as archive:
+        archive.writestr("c.yaml", b"a: b")
+        archive.writestr("m.pth", b"")
+        archive.writestr(
+            "meta.yaml",
+            f"yaml_files: {{train_config: {names['train_config']}}}\n"
+            f"files: {{model_file: {names['model_file']}}}\n",
+        )
+    with pytest.raises(UserError, match=f"{key} is .*secret', which is outside"):
+        download_model(str(evil), tmp_path / "exp/evil")
+    assert not (tmp_path / "exp").exists()
 
 
 def test_a_model_that_was_trained_is_not_replaced_by_a_shared_one(packed, tmp_path):

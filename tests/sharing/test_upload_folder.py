@@ -41,6 +41,32 @@ def test_a_card_that_was_edited_stays(packed, folder, tmp_path, caplog):
     assert "license: cc-by-4.0" in (folder / "README.md").read_text()
 
 
+def test_a_damaged_archive_leaves_the_folder_as_it_was(packed, folder, tmp_path):
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    damaged = packed.read_bytes().replace(b"|dataset|PESQ|", b"|dataset|PESQ!")
+    (tmp_path / "damaged.zip").write_bytes(damaged)
+    with pytest.raises(UserError, match="damaged.zip: damaged .*pack the model again"):
+        prepare_upload(tmp_path / "damaged.zip", REPO, folder, "mini/enh1")
+    (tmp_path / "damaged.zip").unlink()
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize("place", ["..", "{tmp_path}"])
+def test_what_lies_outside_of_an_archive_does_not_get_into_the_card(tmp_path, place):
+    (tmp_path / "secret").write_text("a secret")
+    secret = place.format(tmp_path=tmp_path) + "/secret"
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+        archive.writestr("m.pth", b"")
+        archive.writestr(
+            "meta.yaml",
+            f"yaml_files: {{train_config: {secret}}}\nfiles: {{model_file: m.pth}}\n",
+        )
+    with pytest.raises(UserError, match="train_config is .*outside of the packed"):
+        prepare_upload(tmp_path / "evil.zip", REPO, tmp_path / "hf", "mini/enh1")
+    assert not (tmp_path / "hf").exists()
+
+
 def test_a_folder_of_other_things_is_not_replaced(packed, tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UserError, match="is there already and is no unpacked model"):
