@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
@@ -19,8 +19,10 @@ SUFFIXES = (".wav", ".flac", ".ogg")
 WRITABLE = {".wav": "WAV", ".flac": "FLAC"}
 PCM_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 
-CUT_WAV = re.compile(r"^data : (\d+) \(should be \d+\)", re.MULTILINE)
-STREAM_LENGTH = 0x7FFF0000  # what programs that write to a pipe put for "unknown"
+_CUT_WAV = re.compile(r"^data : (\d+) \(should be \d+\)", re.MULTILINE)
+_STREAM_LENGTH = 0x7FFF0000  # what programs that write to a pipe put for "unknown"
+# The chunk of a float file that holds the time: its name, size and version before that.
+_PEAK = re.compile(rb"PEAK.{4}(?:\x01\0\0\0|\0\0\0\x01)", re.DOTALL)
 
 
 class AudioInfo(NamedTuple):
@@ -60,8 +62,8 @@ def _truncated(path: str | Path) -> UserError:
 
 def _check_end(path: str | Path, file: soundfile.SoundFile) -> None:
     # libsndfile shortens a cut WAV in silence, but its log says so.
-    cut = CUT_WAV.search(file.extra_info)
-    if cut and int(cut[1]) < STREAM_LENGTH:
+    cut = _CUT_WAV.search(file.extra_info)
+    if cut and int(cut[1]) < _STREAM_LENGTH:
         raise _truncated(path)
     if file.frames == 0:
         return
@@ -122,22 +124,25 @@ def read_audio(path: str | Path) -> tuple[np.ndarray, int]:
     return wave, rate
 
 
-def _quantise(path: Path, wave: np.ndarray, bits: int) -> np.ndarray:
-    full = 2 ** (bits - 1)
+def _within_full_scale(path: Path, wave: np.ndarray, bits: int) -> np.ndarray:
     peak = float(max(wave.max(initial=0.0), -wave.min(initial=0.0)))
-    if peak > 1.0:
-        gain = (1.0 - 1 / full) / peak
-        logging.warning(
-            "%s: peak %.3f is above full scale; scaled by %.4f", path, peak, gain
-        )
-        wave = wave * gain
-    # Rounded here, because libsndfile rounds down when it converts from float.
-    steps = wave * full
+    if peak <= 1.0:
+        return wave
+    gain = (1.0 - 2.0 ** (1 - bits)) / peak
+    logging.warning(
+        "%s: peak %.3f is above full scale; scaled by %.4f", path, peak, gain
+    )
+    return wave * gain
+
+
+def quantised(wave: np.ndarray, bits: int) -> np.ndarray:
+    """Round to the nearest step, as libsndfile rounds down; full scale is 2^31."""
+    full = 2 ** (bits - 1)
+    steps = wave * np.float64(full)
     np.rint(steps, out=steps)
     np.clip(steps, -full, full - 1, out=steps)
-    if bits == 16:
-        return steps.astype(np.int16)
-    return (steps.astype(np.int64) << (32 - bits)).astype(np.int32)
+    steps *= 2 ** (32 - bits)
+    return steps.astype(np.int32)
 
 
 def write_audio(
@@ -170,14 +175,14 @@ def write_audio(
             f"{path}: not written, because the signal holds NaN or infinite samples; "
             "look for the step that made them"
         )
-    if subtype in PCM_BITS:
-        samples = _quantise(path, wave, PCM_BITS[subtype])
+    if bits := PCM_BITS.get(subtype):
+        samples = quantised(_within_full_scale(path, wave, bits), bits)
     else:
         samples = wave.astype(np.float32)
     # Encoded in memory, because libsndfile does not say when the disk is full.
     encoded = io.BytesIO()
     soundfile.write(encoded, samples, rate, format=container, subtype=subtype)
-    _forget_time(encoded)
+    forget_time(encoded)
     # A file that stays as it is keeps its time stamp.
     if path.is_file() and path.read_bytes() == encoded.getvalue():
         return
@@ -186,36 +191,26 @@ def write_audio(
         temporary.write_bytes(encoded.getvalue())
 
 
-def _forget_time(encoded: io.BytesIO) -> None:
-    """Clear the time that libsndfile writes into float WAVs: same samples, same bytes."""
-    with encoded.getbuffer() as view:
-        peak = bytes(view[:200]).find(b"PEAK")
-        if peak >= 0:
-            view[peak + 12 : peak + 16] = bytes(4)
+def forget_time(file: BinaryIO) -> None:
+    """Clear the time in a float file's header: the same samples make the same bytes."""
+    file.seek(0)
+    if peak := _PEAK.search(file.read(1 << 16)):
+        file.seek(peak.end())
+        file.write(bytes(4))
 
 
 def resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
-    """Resample [L] to [round(L * rate_out / rate_in)], but never to none; float32.
-
-    Args:
-        wave: samples [L].
-        rate_in: their number per second.
-        rate_out: the number per second that is wanted.
-    """
+    """Resample [L] to float32 [round(L * rate_out / rate_in)], but never to none."""
     wave = np.asarray(wave, dtype=np.float32)
     if rate_in == rate_out:
         return wave
     length = max(round(len(wave) * rate_out / rate_in), min(len(wave), 1))
     resampled = soxr.resample(wave, rate_in, rate_out, quality="VHQ")[:length]
-    if len(resampled) < length:
-        resampled = np.pad(resampled, (0, length - len(resampled)))
-    return resampled
+    return np.pad(resampled, (0, length - len(resampled)))
 
 
 def list_audio(folder: str | Path) -> dict[str, Path]:
-    """Find the .wav, .flac and .ogg files below a folder, links followed.
-
-    Hidden files and folders are passed over.
+    """Find .wav, .flac and .ogg below a folder, through links, without what is hidden.
 
     Returns:
         File names without suffix -> paths, sorted.

@@ -9,19 +9,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-from espnet2_bspmpnet.data.audio import (
-    WRITABLE,
-    audio_info,
-    read_audio,
-    resample,
-    write_audio,
-)
+from espnet2_bspmpnet.data import audio
 from espnet2_bspmpnet.data.datadir import check_pair
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.atomic import naming, remove
 from espnet2_bspmpnet.files.parallel import parallel_map, part_of
 
 Part = tuple[int, int] | None  # the job's number in 1 ... n, and n; None is one job
+PARTS = ("wav", "spk1")  # folders of the noisy and the clean files
+MADE = (".wav", ".flac", ".tmp")  # a killed job leaves the last, half-written
 
 
 @dataclass(frozen=True)
@@ -38,11 +34,9 @@ class Conversion:
 
     @property
     def targets(self) -> tuple[Path, ...]:
-        folder = Path(os.path.abspath(self.dst)) / "data"
+        folder = Path(os.path.abspath(self.dst), "data")
         name = f"{self.utterance}.{self.audio_format}"
-        return tuple(
-            folder / part / name for part in ("wav", "spk1")[: len(self.sources)]
-        )
+        return tuple(folder / part / name for part, _ in zip(PARTS, self.sources))
 
 
 class Converted(NamedTuple):
@@ -81,18 +75,15 @@ def convert_all(
     with contextlib.suppress(UserError):  # which is reported below
         if mine and _finished(mine[0]):  # as then mostly all are: processes do not pay
             nj = 1
-    converted = parallel_map(_convert_if_needed, mine, nj, description)
+    converted = parallel_map(_convert, mine, nj, description)
     if part is not None:
         return None
     kept = sources | {path for one in converted for path in one.paths}
-    for path in _made(dst):
-        if os.path.abspath(path) not in kept:
-            path.unlink()
+    for folder in PARTS:
+        for path in (dst / "data" / folder).rglob("*"):
+            if path.suffix in MADE and os.path.abspath(path) not in kept:
+                path.unlink()
     return {task.utterance: one for task, one in zip(tasks, converted, strict=True)}
-
-
-def _convert_if_needed(task: Conversion) -> Converted:
-    return _finished(task) or _convert(task)
 
 
 def _finished(task: Conversion) -> Converted | None:
@@ -105,13 +96,13 @@ def _finished(task: Conversion) -> Converted | None:
             "Hz; take the original file"
         )
     rate = task.rate or infos[0].rate
-    container = task.rate and WRITABLE[f".{task.audio_format}"]
+    container = task.rate and audio.WRITABLE[f".{task.audio_format}"]
     if task.speed == 1 and all(
         info.rate == rate and container in (None, info.format) for info in infos
     ):
         return Converted(tuple(map(os.path.abspath, task.sources)), infos[0].frames)
     if all(map(_was_made_of, task.targets, task.sources)):
-        made = audio_info(task.targets[0])
+        made = audio.audio_info(task.targets[0])
         if made.rate == rate:
             return Converted(tuple(map(str, task.targets)), made.frames)
     return None
@@ -123,13 +114,15 @@ def _was_made_of(target: Path, source: str) -> bool:
 
 
 def _convert(task: Conversion) -> Converted:
+    if (finished := _finished(task)) is not None:
+        return finished
     waves = []
     for source in task.sources:
-        wave, rate_in = read_audio(source)
+        wave, rate_in = audio.read_audio(source)
         rate = task.rate or rate_in
         # Played at `speed`, a second of the source holds rate_in * speed samples.
         rates = rate_in * task.speed.numerator, rate * task.speed.denominator
-        waves.append(resample(wave, *rates))
+        waves.append(audio.resample(wave, *rates))
     # One gain for both, or the clean part of the noisy file would change its level.
     peak = max(float(abs(wave).max(initial=0.0)) for wave in waves)
     if peak > 1.0:
@@ -137,18 +130,8 @@ def _convert(task: Conversion) -> Converted:
         logging.warning("%s: scaled by %.4f to full scale", task.utterance, gain)
         waves = [wave * gain for wave in waves]
     for source, target, wave in zip(task.sources, task.targets, waves, strict=True):
-        write_audio(target, wave, rate)
+        audio.write_audio(target, wave, rate)
         stamp = os.stat(source)
         with naming(target):
             os.utime(target, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     return Converted(tuple(map(str, task.targets)), len(waves[0]))
-
-
-def _made(dst: Path) -> list[Path]:
-    """List the audio in dst/data, with what a killed job has left half-written."""
-    return [
-        path
-        for part in ("wav", "spk1")
-        for path in (dst / "data" / part).rglob("*")
-        if path.suffix in (".wav", ".flac", ".tmp")
-    ]

@@ -14,12 +14,7 @@ TIMES = "utt2seconds"  # list of the seconds that enhancing each utterance took
 
 
 def read_scp(path: str | Path, need_values: bool = True) -> dict[str, str]:
-    """Read a file of lines "<id> <value>", such as wav.scp, utt2spk or utt2num_samples.
-
-    In text, where need_values is False, a line may have an id alone.
-
-    Returns:
-        id -> value, in the order of the file.
+    """Read lines "<id> <value>", or, unless `need_values`, an id alone, in their order.
 
     Raises:
         UserError: missing or empty file, malformed line, or an id used twice.
@@ -98,13 +93,10 @@ class DataDir:
 
         Without utt2spk the speaker is the part of the id before the first "_".
         """
-        return cls(
-            Path(path),
-            wav={utterance: str(noisy) for utterance, (noisy, _) in pairs.items()},
-            spk1={utterance: str(clean) for utterance, (_, clean) in pairs.items()},
-            utt2spk=utt2spk
-            or {utterance: speaker_of(utterance) for utterance in pairs},
-        )
+        wav = {utterance: str(noisy) for utterance, (noisy, _) in pairs.items()}
+        spk1 = {utterance: str(clean) for utterance, (_, clean) in pairs.items()}
+        utt2spk = utt2spk or {utterance: speaker_of(utterance) for utterance in pairs}
+        return cls(Path(path), wav, spk1, utt2spk)
 
     @classmethod
     def read(cls, path: str | Path, need_reference: bool = True) -> "DataDir":
@@ -144,9 +136,8 @@ class DataDir:
 
     def files(self, utterance: str) -> tuple[str, ...]:
         """Give an utterance's noisy and, if there is one, clean file."""
-        if self.spk1 is None:
-            return (self.wav[utterance],)
-        return self.wav[utterance], self.spk1[utterance]
+        lists = (self.wav,) if self.spk1 is None else (self.wav, self.spk1)
+        return tuple(files[utterance] for files in lists)
 
     def subset(self, path: str | Path, utterances: Iterable[str]) -> "DataDir":
         """Describe some of the utterances as another data directory."""
@@ -169,13 +160,10 @@ class DataDir:
         """
         remove(self.path / "wav.scp")
         speakers: dict[str, list[str]] = {}
-        for utterance in sorted(self.utt2spk):
-            speakers.setdefault(self.utt2spk[utterance], []).append(utterance)
-        lists = {
-            "spk1.scp": self.spk1,
-            "utt2spk": self.utt2spk,
-            "spk2utt": {speaker: " ".join(ids) for speaker, ids in speakers.items()},
-        }
+        for utterance, speaker in sorted(self.utt2spk.items()):
+            speakers.setdefault(speaker, []).append(utterance)
+        spk2utt = {speaker: " ".join(ids) for speaker, ids in speakers.items()}
+        lists = {"spk1.scp": self.spk1, "utt2spk": self.utt2spk, "spk2utt": spk2utt}
         if tables is not None:
             for name, table in {**dict.fromkeys(MIXED_WITH, {}), **tables}.items():
                 lists[name] = {id_: table[id_] for id_ in self.wav if id_ in table}

@@ -12,9 +12,7 @@ from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.atomic import remove, write_text
 from espnet2_bspmpnet.sample_rate import SAMPLE_RATE
 
-SOURCE_TIMES = (
-    "utt2mtime"  # of noisy and clean file, which show that audio was replaced
-)
+SOURCE_TIMES = "utt2mtime"  # of noisy and clean file: they show that audio was replaced
 DERIVED = ("utt2spk", "utt2num_samples")  # what stages write themselves
 
 
@@ -136,13 +134,9 @@ def filter_data(
         )
     dropped = sorted(set(source.wav) - set(kept))
     logging.info(
-        "%s: %d of %d utterances dropped (shorter than %g s or longer than %g s)%s",
-        src,
-        len(dropped),
-        len(source.wav),
-        min_wav_duration,
-        max_wav_duration,
-        ": " + " ".join(dropped) if dropped else "",
+        f"{src}: {len(dropped)} of {len(source.wav)} utterances dropped (shorter than "
+        f"{min_wav_duration:g} s or longer than {max_wav_duration:g} s)"
+        + (": " + " ".join(dropped) if dropped else "")
     )
     write_scp(dst / "utt2num_samples", kept)
     _carry_texts(source.path, dst, {utterance: utterance for utterance in kept})

@@ -9,7 +9,6 @@ import functools
 import io
 import math
 import os
-import re
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from espnet2_bspmpnet.data.audio import PCM_BITS
+from espnet2_bspmpnet.data.audio import PCM_BITS, forget_time, quantised
 from espnet2_bspmpnet.data.recordings import Recording, SequentialFile, open_recording
 from espnet2_bspmpnet.errors import MachineError, UserError
 from espnet2_bspmpnet.files.atomic import naming, replacing
@@ -47,8 +46,6 @@ _FLOATS = ("FLOAT", "DOUBLE")
 _LARGEST_WAV = 2**32 - 2**16  # bytes of samples; its sizes are 32 bit numbers
 _MEMORY = 64 << 20  # bytes of samples that are held before they go to the disk
 _BLOCK = 1 << 18  # bytes
-# The chunk of a float file that holds the time: its name, size and version before that.
-_PEAK = re.compile(rb"PEAK.{4}(?:\x01\0\0\0|\0\0\0\x01)", re.DOTALL)
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _NORMAL_PEAK = 10 ** (-1 / 20)  # -1 dBFS
 
@@ -279,7 +276,7 @@ class RecordingWriter:
                         setattr(encoder, name, text)
                 for block in self._blocks():
                     block = block if gain == 1 else np.float32(block * np.float64(gain))
-                    encoder.write(block if bits is None else _quantised(block, bits))
+                    encoder.write(block if bits is None else quantised(block, bits))
         except (soundfile.LibsndfileError, AssertionError) as error:
             with path.open("ab") as file:  # the system's reason, if the disk is full
                 file.write(bytes(_BLOCK))
@@ -308,14 +305,6 @@ class RecordingWriter:
         )
 
 
-def _quantised(wave: np.ndarray, bits: int) -> np.ndarray:
-    """Round to the nearest step, as libsndfile rounds down; full scale is 2^31."""
-    full = 2 ** (bits - 1)
-    steps = np.rint(wave * np.float64(full))
-    np.clip(steps, -full, full - 1, out=steps)
-    return (steps * 2 ** (32 - bits)).astype(np.int32)
-
-
 def _remove_chance(path: Path, format: str) -> None:
     """Clear the time in the headers of float files, and Ogg's random serial number."""
     with path.open("r+b") as file:
@@ -326,9 +315,8 @@ def _remove_chance(path: Path, format: str) -> None:
                 page = page[:14] + bytes(4) + page[18:22] + bytes(4) + page[26:]
                 file.seek(-len(page), os.SEEK_CUR)
                 file.write(page[:22] + _ogg_checksum(page) + page[26:])
-        elif peak := _PEAK.search(file.read(1 << 16)):
-            file.seek(peak.end())
-            file.write(bytes(4))
+        else:
+            forget_time(file)
 
 
 def _ogg_checksum(page: bytes) -> bytes:
