@@ -96,12 +96,8 @@ def add_commands(add: Callable) -> None:
     argument("--downloads", required=True, help="for archives and what is unpacked")
     argument("--root", help="where the database is; by default it is downloaded")
     argument("--url", help="folder on another server that has the archives")
-    argument(
-        "--check_counts",
-        type=boolean,
-        default=True,
-        help="false: take archives and numbers of files as they are",
-    )
+    unchecked = "false: take archives and numbers of files as they are"
+    argument("--check_counts", type=boolean, default=True, help=unchecked)
     argument("--fs", type=sampling_rate, default="16k", help="sampling rate")
     add_nj(argument)
     _add_whamr(add)
@@ -114,12 +110,8 @@ def _add_own_data(add: Callable) -> None:
             argument("--clean_dir", required=True, help="folder of clean speech")
             argument("--noise_dir", required=True, help="folder of noises")
             argument("--corpus_dir", required=True, help="for mixtures that stay")
-            argument(
-                "--snr_range",
-                type=numbers,
-                default="0 15",
-                help="lowest and highest SNR in dB",
-            )
+            what = "lowest and highest SNR in dB"
+            argument("--snr_range", type=numbers, default="0 15", help=what)
             argument("--seed", type=int, default=0, help="same seed, same mixtures")
         else:
             argument("--noisy_dir", required=True, help="folder of noisy files")
@@ -143,9 +135,8 @@ def _add_whamr(add: Callable) -> None:
     for function in (whamr_generate, whamr):
         argument = add(function)
         argument("--whamr_dir", required=True, help="holds wav16k/")
-        argument(
-            "--mode", choices=("min", "max"), default="min", help="length of mixtures"
-        )
+        modes = ("min", "max")
+        argument("--mode", choices=modes, default="min", help="length of mixtures")
         for part, count in zip(PARTS, (20000, 5000, 3000)):
             what = f"utterances that the {part} set must have"
             argument(f"--num_{part}", type=positive, default=count, help=what)
@@ -153,12 +144,8 @@ def _add_whamr(add: Callable) -> None:
         add_nj(argument)
         if function is whamr:
             argument("--data_dir", required=True, help="for the data directories")
-            argument(
-                "--conditions",
-                type=words,
-                default="reverb noisy noisy_reverb",
-                help="which to prepare",
-            )
+            every = "reverb noisy noisy_reverb"
+            argument("--conditions", type=words, default=every, help="which to prepare")
         else:
             argument("--wsj0", required=True, help="folder of WSJ0 (LDC93S6A)")
             argument("--lists", help="data/ of WHAMR!'s scripts; default: downloaded")

@@ -12,14 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from espnet2_bspmpnet.data import dataprep
+from espnet2_bspmpnet.data import datadir, dataprep
 from espnet2_bspmpnet.data.audio import list_audio
-from espnet2_bspmpnet.data.datadir import (
-    DataDir,
-    check_same_ids,
-    read_scp,
-    speaker_of,
-)
+from espnet2_bspmpnet.data.datadir import DataDir, read_scp
 from espnet2_bspmpnet.errors import UserError, some_of
 from espnet2_bspmpnet.files.download import RemoteFile, fetch, verify
 from espnet2_bspmpnet.files.unpacking import unpack
@@ -122,12 +117,11 @@ def prepare(
     pairs, tables = {}, {"text": {}, "utt2noise": {}, "utt2snr": {}}
     for subset in (_TRAIN, _TEST):
         found = _pairs(subset, source)
-        pairs.update(found)
-        texts = source.folder(f"{subset.name}_txt")
-        tables["text"].update(_transcripts(texts, found))
+        pairs |= found
+        tables["text"] |= _transcripts(source.folder(f"{subset.name}_txt"), found)
         noises, snrs = _conditions(logs / subset.log, found)
-        tables["utt2noise"].update(noises)
-        tables["utt2snr"].update(snrs)
+        tables["utt2noise"] |= noises
+        tables["utt2snr"] |= snrs
     original, formatted = data_dir / "original", data_dir / "formatted"
     DataDir.of_pairs(original, pairs).write()
     dataprep.format_data(original, formatted, fs=fs, nj=nj, source_rates=RATES)
@@ -175,11 +169,10 @@ class _Source:
             return found
         packed, target = self._packed(archive), self.downloads / archive
         remote = self._remote(archive, from_publisher=not (packed or self.url))
-        if not target.exists():
-            if packed is None:
-                packed = fetch(remote, self.downloads)
-            else:
-                verify(packed, remote)
+        if packed and not target.exists():
+            verify(packed, remote)
+        elif not target.exists():
+            packed = fetch(remote, self.downloads)
         packed = packed or self.downloads / remote.name
         if packed.exists():  # which is not needed any more, once it is unpacked
             unpack(packed, target)
@@ -202,10 +195,9 @@ class _Source:
         return RemoteFile(address, file, size, md5 and f"md5:{md5}")
 
     def _packed(self, archive: str) -> Path | None:
-        for folder in _with_subfolders(self.root) if self.root else ():
-            if (folder / f"{archive}.zip").is_file():
-                return folder / f"{archive}.zip"
-        return None
+        folders = _with_subfolders(self.root) if self.root else ()
+        files = (folder / f"{archive}.zip" for folder in folders)
+        return next(filter(Path.is_file, files), None)
 
     def _unpacked(self, archive: str, root: Path) -> Path | None:
         for folder in _with_subfolders(root):
@@ -231,14 +223,14 @@ def _pairs(subset: _Set, source: _Source) -> dict[str, tuple[Path, Path]]:
     """List a set's noisy and clean files and make sure that it is complete."""
     noisy_dir, clean_dir = map(source.folder, subset.audio)
     noisy, clean = list_audio(noisy_dir), list_audio(clean_dir)
-    check_same_ids(str(noisy_dir), noisy, str(clean_dir), clean)
+    datadir.check_same_ids(str(noisy_dir), noisy, str(clean_dir), clean)
     strange = [name for name in noisy if not _NAME.fullmatch(name)]
     if strange:
         raise UserError(
             f"{noisy_dir}: {some_of(strange)}: not named as in this database (p226_001);"
             " remove what does not belong to it"
         )
-    speakers = set(map(speaker_of, noisy))
+    speakers = set(map(datadir.speaker_of, noisy))
     if speakers - subset.speakers:
         raise UserError(
             f"{noisy_dir}: {some_of(speakers - subset.speakers)} are no speakers of this"
@@ -288,11 +280,9 @@ def _transcripts(folder: Path, utterances: Iterable[str]) -> dict[str, str]:
     texts = {}
     for name in utterances:
         path = folder / f"{name}.txt"
-        if path.is_file():
-            # The odd byte of another encoding is no reason to stop.
-            words = path.read_text(encoding="utf-8", errors="replace").split()
+        # The odd byte of another encoding is no reason to stop.
+        if path.is_file() and (words := path.read_text("utf-8", "replace").split()):
             texts[name] = " ".join(words)
-    texts = {name: text for name, text in texts.items() if text}
     if missing := set(utterances) - texts.keys():
         logging.warning("%s: no transcript of %s", folder, some_of(missing))
     return texts

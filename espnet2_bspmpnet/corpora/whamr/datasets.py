@@ -11,6 +11,7 @@ from functools import partial, reduce
 from operator import or_
 from pathlib import Path
 
+from espnet2_bspmpnet.corpora.pairs import Pairs
 from espnet2_bspmpnet.corpora.whamr.lists import COUNTS, MODES, read_snrs
 from espnet2_bspmpnet.data.audio import audio_info
 from espnet2_bspmpnet.data.datadir import DataDir, check_same_ids
@@ -60,22 +61,18 @@ def prepare(
         )
     top = _top(Path(whamr_dir), mode)
     signals = [_TARGET, *(CONDITIONS[condition] for condition in conditions)]
-    names = {
-        split: _names(top / split, signals, count) for split, count in counts.items()
-    }
+    names = {split: _names(top / split, signals, n) for split, n in counts.items()}
     for split in counts:
         check = partial(_check_utterance, top / split, signals)
         parallel_map(check, names[split], nj, f"checking {top / split}")
-    snrs = {
-        split: read_snrs(wham_noise, split) if wham_noise is not None else {}
-        for split in counts
-    }
+    listed = () if wham_noise is None else counts
+    snrs = {split: read_snrs(wham_noise, split) for split in listed}
     for split in counts:
         pairs = {c: _pairs(top / split, names[split], c) for c in conditions}
         if split in _TRAINING:
             pairs["all"] = reduce(or_, pairs.values())
         for condition, part in pairs.items():
-            _write(Path(data_dir) / f"{split}_{condition}", part, snrs[split])
+            _write(Path(data_dir) / f"{split}_{condition}", part, snrs.get(split, {}))
         logging.info("%s: %d utterances, all well", top / split, len(names[split]))
 
 
@@ -85,9 +82,7 @@ def _top(whamr_dir: Path, mode: str) -> Path:
         return top
     if not whamr_dir.is_dir():
         raise UserError(f"{whamr_dir}: no such folder; correct its path")
-    there = sorted(
-        str(path.relative_to(whamr_dir)) for path in whamr_dir.glob("wav*k/*/")
-    )
+    there = sorted(str(p.relative_to(whamr_dir)) for p in whamr_dir.glob("wav*k/*/"))
     found = f"found {', '.join(there)}" if there else "found no wav*k/ at all"
     raise UserError(
         f"{whamr_dir}: looked for wav16k/{mode} in it, {found}; name the folder that "
@@ -137,17 +132,15 @@ def _check_utterance(folder: Path, signals: Sequence[str], name: str) -> None:
             faults.append(f"{path}: has {info.channels} channels; generate mono audio")
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{signal} {length}" for signal, length in lengths.items())
+        where = folder / "*" / name
         faults.append(
-            f"{folder / '*' / name}: lengths differ ({found}); generate this utterance"
-            " again"
+            f"{where}: lengths differ ({found}); generate this utterance again"
         )
     if faults:
         raise UserError("\n  ".join(faults))
 
 
-def _pairs(
-    folder: Path, names: list[str], condition: str
-) -> dict[str, tuple[Path, Path]]:
+def _pairs(folder: Path, names: list[str], condition: str) -> Pairs:
     mixtures, targets = folder / CONDITIONS[condition], folder / _TARGET
     return {
         f"{name.removesuffix('.wav')}_{condition}": (mixtures / name, targets / name)
@@ -155,9 +148,7 @@ def _pairs(
     }
 
 
-def _write(
-    path: Path, pairs: dict[str, tuple[Path, Path]], snrs: Mapping[str, float]
-) -> None:
+def _write(path: Path, pairs: Pairs, snrs: Mapping[str, float]) -> None:
     known = {
         utterance: f"{snrs[mixture.name]:.2f}"
         for utterance, (mixture, _) in pairs.items()

@@ -47,8 +47,7 @@ def read_mixtures(
         split: "tr", "cv" or "tt".
         mode: "min" or "max", which have gains of their own.
 
-    Raises:
-        UserError: a list is missing, damaged or does not fit the others.
+    Raises a UserError if a list is missing, damaged or does not fit the others.
     """
     metadata = Path(wham_noise) / "metadata"
     files, spoken = _spoken(lists, split)
@@ -131,11 +130,8 @@ def _spoken(lists: str | Path, split: str) -> tuple[Path, dict[str, dict]]:
 
 
 def _room(path: Path, name: str, row: Mapping[str, float]) -> Room:
-    size, microphone, source = (
-        tuple(row[column] for column in columns)
-        for columns in (_SIZE, _MICROPHONE, _SOURCE)
-    )
-    room = Room(size, microphone, source, row["T60"])
+    places = (_SIZE, _MICROPHONE, _SOURCE)
+    room = Room(*(tuple(row[x] for x in columns) for columns in places), row["T60"])
     try:
         room.check()
     except ValueError as error:
@@ -164,7 +160,6 @@ def _gains(
             if file["speech_start_sample_16k"].tolist() != starts:
                 raise ValueError(f"not in the order of {levels.name}")
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path}: damaged or another file ({error}); {_NOISE}"
-        ) from error
+        message = f"{path}: damaged or another file ({error}); {_NOISE}"
+        raise UserError(message) from error
     return gains

@@ -22,6 +22,7 @@ import numpy as np
 import soundfile
 from scipy.signal import fftconvolve
 
+from espnet2_bspmpnet.corpora.whamr import rooms, sphere
 from espnet2_bspmpnet.corpora.whamr.lists import (
     COUNTS,
     MODES,
@@ -29,16 +30,7 @@ from espnet2_bspmpnet.corpora.whamr.lists import (
     read_mixtures,
     read_recordings,
 )
-from espnet2_bspmpnet.corpora.whamr.rooms import (
-    impulse_responses,
-    require_pyroomacoustics,
-)
 from espnet2_bspmpnet.corpora.whamr.sources import NOISE, SCRIPTS, fetch_unpacked
-from espnet2_bspmpnet.corpora.whamr.sphere import (
-    check_decodable,
-    count_samples,
-    read_speech,
-)
 from espnet2_bspmpnet.corpora.whamr.wsj0 import find_speech
 from espnet2_bspmpnet.data.audio import audio_info, write_audio
 from espnet2_bspmpnet.errors import UserError
@@ -107,12 +99,12 @@ def generate(
     """
     if mode not in MODES:
         raise UserError(f"mode {mode!r} is unknown; use {' or '.join(MODES)}")
-    require_pyroomacoustics()
+    rooms.require_pyroomacoustics()
     lists = Path(lists or fetch_unpacked(SCRIPTS, download_dir, url) / "data")
     recordings = {name for split in counts for name in read_recordings(lists, split)}
     # What has to be bought is looked for before 18 GB are downloaded.
     speech = find_speech(wsj0, sorted(recordings))
-    check_decodable(next(iter(speech.values())))
+    sphere.check_decodable(next(iter(speech.values())))
     wham_noise = Path(wham_noise or fetch_unpacked(NOISE, download_dir, url))
     mixtures = _read_lists(lists, wham_noise, counts, mode)
     _check_noises(wham_noise, mixtures)
@@ -153,27 +145,20 @@ def mix(
         noise: the noise [L], 16 kHz.
         mode: "min" or "max".
 
-    Returns:
-        Each of `SIGNALS`, [min(L1, other_length)] or, for max, [L].
-
-    Raises:
-        ValueError: the noise is too short.
+    Returns each of `SIGNALS`, [min(L1, other_length)] or, for max, [L]. Raises a
+    ValueError if the noise is too short.
     """
-    both = min(len(speech), other_length)
-    if len(noise) < mixture.start + both:
-        raise ValueError(
-            f"has {len(noise)} samples, but {mixture.start + both} are needed"
-        )
+    start, both = mixture.start, min(len(speech), other_length)
+    if len(noise) < start + both:
+        raise ValueError(f"has {len(noise)} samples, but {start + both} are needed")
     length = len(noise) if mode == "max" else both
     noise = noise * mixture.noise_gain
-    start = mixture.start
     if mode == "min":
         noise, start = noise[start : start + length], 0
     gained = _quantised(speech * mixture.wsjmix_gain) * mixture.speech_gain
     speech = _quantised(speech)
-    anechoic, reverb = (
-        fftconvolve(speech, response) for response in impulse_responses(mixture.room)
-    )
+    responses = rooms.impulse_responses(mixture.room)
+    anechoic, reverb = (fftconvolve(speech, response) for response in responses)
     level = np.sqrt(np.sum(gained**2) / np.sum(anechoic**2))
     signals = {
         "noise": noise,
@@ -249,18 +234,17 @@ def _claim(folder: Path, mixtures: list[Mixture]) -> None:
 def _estimate(jobs: list[_Job]) -> int:
     """Estimate the bytes that jobs will write, from some of them."""
     some = jobs[:: max(1, len(jobs) // _SAMPLE)]
-    if jobs[0].mode == "max":
-        lengths = [count_samples(job.noise) for job in some]
-    else:
-        lengths = [min(map(count_samples, (job.speech, job.other))) for job in some]
+    is_max = jobs[0].mode == "max"
+    files = [(job.noise,) if is_max else (job.speech, job.other) for job in some]
+    lengths = [min(map(sphere.count_samples, those)) for those in files]
     return round(np.mean(lengths) * _BYTES * len(SIGNALS) * len(jobs))
 
 
 def _generate(job: _Job) -> None:
-    speech = read_speech(job.speech, SAMPLE_RATE)
-    noise = _first_channel(job.noise)
+    speech = sphere.read_speech(job.speech, SAMPLE_RATE)
+    noise, other = _first_channel(job.noise), sphere.count_samples(job.other)
     try:
-        signals = mix(job.mixture, speech, count_samples(job.other), noise, job.mode)
+        signals = mix(job.mixture, speech, other, noise, job.mode)
     except ValueError as error:
         raise UserError(f"{job.noise}: {error}; unpack wham_noise.zip again") from error
     for name, wave in signals.items():

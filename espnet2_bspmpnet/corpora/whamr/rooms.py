@@ -67,8 +67,7 @@ def require_pyroomacoustics() -> None:
 def impulse_responses(room: Room) -> tuple[np.ndarray, np.ndarray]:
     """Compute from source to microphone: the direct sound alone, and all of it.
 
-    Returns:
-        Anechoic [L'] and reverberant [L], both at 16 kHz, with the same delay.
+    Returns anechoic [L'] and reverberant [L], both at 16 kHz, with the same delay.
     """
     from pyroomacoustics import Material, ShoeBox
 

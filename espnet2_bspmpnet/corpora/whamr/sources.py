@@ -24,11 +24,8 @@ def fetch_unpacked(
         download_dir: gets the archive and its folder.
         url: address of a folder that has the archive; None takes the authors' own.
 
-    Returns:
-        The folder, called as the archive.
-
-    Raises:
-        UserError: the download failed, the archive is damaged, or no space.
+    Returns the folder, called as the archive. Raises a UserError if the download failed,
+    the archive is damaged, or there is no space.
     """
     folder = Path(download_dir) / archive.partition(".")[0]
     if not folder.is_dir():  # it is made whole or not at all

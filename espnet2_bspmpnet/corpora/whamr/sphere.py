@@ -15,14 +15,10 @@ _MAGIC = b"NIST_1A\n"
 
 
 def read_speech(path: str | Path, rate: int) -> np.ndarray:
-    """Read a mono SPHERE, WAV or FLAC file of a sampling rate.
+    """Read a mono SPHERE, WAV or FLAC file of a sampling rate: float64 [L] in [-1, 1].
 
-    Returns:
-        Samples [L] in [-1, 1], float64.
-
-    Raises:
-        UserError: missing, damaged or multichannel file, another rate, or compressed
-            samples and no program that decodes them.
+    Raises a UserError if the file is missing, damaged, multichannel or of another rate,
+    or its samples are compressed and there is no program that decodes them.
     """
     path = Path(path)
     header = _header(path)
@@ -41,22 +37,14 @@ def read_speech(path: str | Path, rate: int) -> np.ndarray:
 
 
 def count_samples(path: str | Path) -> int:
-    """Count the samples of a mono file (see `read_speech`) without decoding it.
-
-    Raises:
-        UserError: missing or damaged file.
-    """
+    """Count the samples of a mono file, undecoded; a bad one is a UserError."""
     path = Path(path)
     header = _header(path)
     return _sample_count(path, header) if header else audio_info(path).frames
 
 
 def check_decodable(path: str | Path) -> None:
-    """Make sure that a file can be decoded here, before hours of work begin.
-
-    Raises:
-        UserError: missing or damaged file, or no program for compressed samples.
-    """
+    """Raise a UserError if a file is missing or damaged, or no program decodes it."""
     path = Path(path)
     if _is_compressed(_header(path)):
         _command(path)

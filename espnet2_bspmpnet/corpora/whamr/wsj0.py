@@ -17,17 +17,13 @@ _LAYOUTS = (
 
 
 def find_speech(root: str | Path, names: Iterable[str]) -> dict[str, Path]:
-    """Find the first microphone's files.
+    """Find the first microphone's files: name -> file.
 
     Args:
         root: the folder of wsj0/, wsj0/ itself, or that of the discs 11-1.1, ...
         names: as lists of mixtures name them, e.g. "wsj0/si_tr_s/01t/01to030v.wav".
 
-    Returns:
-        name -> file.
-
-    Raises:
-        UserError: another folder, or files missing in it.
+    Raises a UserError if this is another folder, or files are missing in it.
     """
     root = Path(root)
     if not root.is_dir():
