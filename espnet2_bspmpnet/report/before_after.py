@@ -18,12 +18,9 @@ def write_before_after(
     Of several channels the first one is shown, of long recordings the beginning.
 
     Args:
-        folder: gets index.html, which needs no other file, and its pictures.
+        folder: gets index.html, which needs no other file and is returned, and pictures.
         pairs: name, noisy file and enhanced file of each.
         command: that enhanced them.
-
-    Returns:
-        the page.
 
     Raises:
         UserError: a file is gone or unreadable, or the folder cannot be written to.

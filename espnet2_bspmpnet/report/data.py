@@ -61,11 +61,7 @@ class TestSet:
         }
 
     def noisy_values(self, metric: str) -> np.ndarray:
-        """Give a metric's values of the noisy speech [N], NaN where undefined.
-
-        Raises:
-            Absent: the noisy speech was not scored.
-        """
+        """Give a metric's values of the noisy speech [N], or raise `Absent`."""
         if self.noisy is None:
             raise Absent("the noisy speech was not scored (bspmpnet score --noisy)")
         return self.noisy[1].values([metric])[:, 0]
@@ -103,9 +99,8 @@ def find_test_sets(
     used = {folder for folder, _ in groups}
     for path in folders:
         if data_dirs is not None and path not in used:
-            raise UserError(
-                f"{path}: has other utterances than were scored in {expdir}"
-            )
+            fault = f"has other utterances than were scored in {expdir}"
+            raise UserError(f"{path}: {fault}")
     return [
         TestSet(
             name=folder.name if folder else alike[0][0],
@@ -137,10 +132,9 @@ def _belonging(
 def _noisy(
     rows: Sequence[NamedScores], folder: Path | None, references: str
 ) -> NamedScores | None:
-    beside: list[NamedScores] = []
     if folder and any((folder / SCORING).rglob("summary.json")):
-        beside = find_scores(folder / SCORING, f"{NOISY}_{folder.name}")
-    for name, scores in [*beside, *rows]:
+        rows = [*find_scores(folder / SCORING, f"{NOISY}_{folder.name}"), *rows]
+    for name, scores in rows:
         summary = scores.summary
         if summary.system == NOISY and summary.references_hash == references:
             return name, scores
@@ -160,11 +154,8 @@ def read_layer_weights(model: Path, config: dict) -> dict[str, Weights]:
 
     Returns:
         "magnitude" and "phase", or "shared" -> weights of the layers that the config
-        names, or else of 1, 2, ...
-
-    Raises:
-        Absent: the model has no such weights.
-        UserError: a damaged file.
+        names, or else of 1, 2, ...; a model without any is `Absent`, a damaged file a
+        UserError.
     """
     states = _read_states(model, "copy it again, or train again (stage 6)")
     layers = (config.get("separator_conf") or {}).get("layers")
@@ -182,9 +173,7 @@ def read_layer_weights(model: Path, config: dict) -> dict[str, Weights]:
 def read_curves(expdir: str | Path) -> dict[str, dict[str, Curve]]:
     """Read what training has reported: value -> phase ("train", "valid") -> curve.
 
-    Raises:
-        Absent: the experiment has no checkpoint.
-        UserError: a damaged file.
+    It is `Absent` without a checkpoint; a damaged one is a UserError.
     """
     path = Path(expdir) / "checkpoint.pth"
     if not path.is_file():
@@ -192,8 +181,8 @@ def read_curves(expdir: str | Path) -> dict[str, dict[str, Curve]]:
     states = _read_states(path, "remove it, and train again (stage 6)")
     stats = states["reporter"]["stats"]
     curves: dict[str, dict[str, Curve]] = {}
-    for epoch in sorted(stats):
-        for phase, values in stats[epoch].items():
+    for epoch, phases in sorted(stats.items()):
+        for phase, values in phases.items():
             for name, value in values.items():
                 if isinstance(value, Real) and math.isfinite(value):
                     curve = curves.setdefault(name, {}).setdefault(phase, {})
@@ -217,11 +206,8 @@ def input_snr(test_set: TestSet) -> np.ndarray:
     """Give the SNR of the noisy speech in dB [N], NaN where undefined.
 
     It is what the corpus says in utt2snr, or else the power of the clean speech over
-    that of the difference between noisy and clean speech.
-
-    Raises:
-        Absent: neither of them is known.
-        UserError: damaged files.
+    that of the difference between noisy and clean speech.  It is `Absent` without
+    either; damaged files are a UserError.
     """
     data = test_set.data
     if data is None:
@@ -235,10 +221,9 @@ def input_snr(test_set: TestSet) -> np.ndarray:
             raise UserError(f"{path}: {error}; write numbers, in dB") from error
     if data.spk1 is None:
         raise Absent(f"{data.path} has neither utt2snr nor clean speech")
-    gone = [file for files in (data.wav, data.spk1) for file in files.values()]
-    gone = [file for file in gone if not Path(file).is_file()]
-    if gone:
-        raise Absent(f"{gone[0]}, which {data.path} names, is gone")
+    for file in (*data.wav.values(), *data.spk1.values()):
+        if not Path(file).is_file():
+            raise Absent(f"{file}, which {data.path} names, is gone")
     return np.array([_snr(data, utterance) for utterance in test_set.utterances])
 
 

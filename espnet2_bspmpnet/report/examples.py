@@ -31,10 +31,7 @@ def spectrograms(
 ) -> Iterator[Picture]:
     """Draw recordings of an utterance, with players, on one scale of power and loudness.
 
-    Args:
-        recordings: name -> recording, at least one.
-        utterance: its id, for those who cannot see the pictures.
-        file: how the pictures' names begin.
+    The pictures' names begin with `file`; their texts name the utterance.
     """
     peak = max(float(np.abs(one.wave).max()) for one in recordings.values())
     gain = min(1.0, 0.999 / peak) if peak else 1.0
@@ -57,14 +54,11 @@ def _flac(wave: np.ndarray, rate: int) -> bytes:
 
 
 def choose_examples(test_set: TestSet) -> dict[str, int]:
-    """Choose utterances by the first system's improvement in PESQ.
+    """Choose utterances by the first system's improvement in PESQ; without one: `Absent`.
 
     Returns:
         "Best", "Median" and "Worst" -> place of the utterance; fewer of them where
         there are fewer than three utterances.
-
-    Raises:
-        Absent: there is no improvement in PESQ.
     """
     enhanced = test_set.systems[0][1].values(["PESQ"])[:, 0]
     gains = enhanced - test_set.noisy_values("PESQ")

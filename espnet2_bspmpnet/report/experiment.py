@@ -77,7 +77,7 @@ def _add_results(page: Page, test_set: TestSet) -> None:
     noisy = [test_set.noisy] if test_set.noisy else []
     name, scores = test_set.systems[0]
     page.heading(f"Results: {test_set.name}")
-    page.add("tiles", dict(_key_figures([one for _, one in noisy], scores)))
+    page.add("tiles", dict(_key_figures([*(one for _, one in noisy), scores])))
     shown = " → ".join([*("noisy" for _ in noisy), test_set.short_name(name)])
     count = f"{scores.summary.utterances} utterances"
     page.add("text", f"Means: {shown}, {count}, {_reference(scores)}.", "faint")
@@ -85,10 +85,10 @@ def _add_results(page: Page, test_set: TestSet) -> None:
         page.add("section", section)
 
 
-def _key_figures(noisy: list[Scores], scores: Scores) -> Iterator[tuple[str, str]]:
+def _key_figures(shown: Sequence[Scores]) -> Iterator[tuple[str, str]]:
     """Yield the main measures and their means, before and after."""
     for metric, unit in KEY_FIGURES.items():
-        found = [one.summary.metrics.get(metric) for one in (*noisy, scores)]
+        found = [one.summary.metrics.get(metric) for one in shown]
         means = [f"{one.mean:.2f}" for one in found if one and one.mean is not None]
         if found[-1] and found[-1].mean is not None:
             yield metric.replace("_", "-") + unit, " → ".join(means)
@@ -114,18 +114,16 @@ def _add_utterances(page: Page, test_set: TestSet) -> None:
 def _add_examples(page: Page, test_set: TestSet, seconds: float) -> None:
     name, scores = test_set.systems[0]
     values = test_set.noisy_values("PESQ"), scores.values(["PESQ"])[:, 0]
-    chosen = examples.choose_examples(test_set)
-    read = {
-        which: examples.read_example(test_set, test_set.utterances[place], seconds)
-        for which, place in chosen.items()
-    }
-    if not any(recordings for recordings, _ in read.values()):
+    chosen = []
+    for which, place in examples.choose_examples(test_set).items():
+        utterance = test_set.utterances[place]
+        read = examples.read_example(test_set, utterance, seconds)
+        chosen.append((which, place, utterance, *read))
+    if not any(recordings for *_, recordings, _ in chosen):
         raise Absent("recordings were not found (--data_dir names noisy and clean)")
     judged = f"{test_set.short_name(name)}, {_reference(scores)}"
     page.add("text", f"By improvement in PESQ: {judged}.", "faint")
-    for which, place in chosen.items():
-        utterance = test_set.utterances[place]
-        recordings, notes = read[which]
+    for which, place, utterance, recordings, notes in chosen:
         before, after = (own[place] for own in values)
         shown = f"PESQ {before:.2f} → {after:.2f} ({after - before:+.2f})."
         whole = max((one.whole for one in recordings.values()), default=0.0)
@@ -197,12 +195,9 @@ def _layer_weights(expdir: Path, model: str | None) -> Picture:
     weights = read_layer_weights(path, config_of(expdir))
     heaviest = [f"{path} {max(own, key=own.get)}" for path, own in weights.items()]
     caption = f"Heaviest layer: {', '.join(heaviest)}."
-    return picture(
-        "layer_weights",
-        figures.layer_weights(weights),
-        f"Weights of {len(next(iter(weights.values())))} SSL layers. {caption}",
-        caption=f"{path.name}. {caption}",
-    )
+    drawn = figures.layer_weights(weights)
+    text = f"Weights of {len(next(iter(weights.values())))} SSL layers. {caption}"
+    return picture("layer_weights", drawn, text, caption=f"{path.name}. {caption}")
 
 
 def _training(expdir: Path, model: str | None) -> Iterator[Picture]:
@@ -225,11 +220,8 @@ def _training(expdir: Path, model: str | None) -> Iterator[Picture]:
         for phase, curve in curves.get(SI_SNR_LOSS, {}).items()
     }
     for title, phases in shown.items():
-        if not phases:
-            continue
         ends = [f"{phase} {own[max(own)]:.3g}" for phase, own in phases.items()]
-        yield picture(
-            f"training_{title}",
-            figures.training_curves(title, phases, chosen),
-            f"{title} by epoch; in the last epoch {', '.join(ends)}.",
-        )
+        if ends:
+            drawn = figures.training_curves(title, phases, chosen)
+            text = f"{title} by epoch; in the last epoch {', '.join(ends)}."
+            yield picture(f"training_{title}", drawn, text)

@@ -67,9 +67,7 @@ def _axes(
 ) -> Axes:
     figure = Figure((width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set(title=title, xlabel=x, ylabel=y)
-    return axes
+    return figure.add_subplot(title=title, xlabel=x, ylabel=y)
 
 
 def _note(
@@ -109,10 +107,8 @@ def before_and_after(
     metric: str, noisy: np.ndarray, systems: Mapping[str, np.ndarray], title: str
 ) -> Figure:
     """Draw a metric of each utterance [N], noisy against the systems' (Fig. 4a)."""
-    before, after = (
-        f"{_shown(metric)} of {one} speech" for one in ("noisy", "enhanced")
-    )
-    axes = _axes(title, before, after, height=1.08 * WIDTH)
+    names = [f"{_shown(metric)} of {one} speech" for one in ("noisy", "enhanced")]
+    axes = _axes(title, *names, height=1.08 * WIDTH)
     for place, (system, values) in enumerate(systems.items()):
         known = np.isfinite(noisy) & np.isfinite(values)
         better = np.sum(values[known] > noisy[known])
@@ -172,9 +168,7 @@ def group_means(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Average gains [N] over utterances of similar SNR [N].
 
-    Returns:
-        SNRs [G], means [G] and their 95 % bootstrap intervals [G, 2], NaN for single
-        utterances.
+    Returns SNRs [G], means [G] and their 95 % intervals [G, 2], NaN for lone utterances.
     """
     groups = snr
     if len(np.unique(snr)) > min(SNR_GROUPS, len(snr) / 2):
@@ -232,19 +226,13 @@ def training_curves(
 
 @_styled
 def spectrogram(title: str, wave: np.ndarray, rate: int, loudest: float) -> Figure:
-    """Draw the power of samples [L] over time and frequency.
-
-    The power `loudest` is at 0 dB; it is to be the same for recordings to compare, see
-    `peak_power`.
-    """
+    """Draw the power of samples [L]; 0 dB is `loudest`, `peak_power` of all to compare."""
     power = power_spectrogram(wave, rate)
     size = (0.75 * WIDTH, 0.62 * HEIGHT)
     axes = _axes(title, "time (s)", "frequency (kHz)", *size)
-    image = axes.imshow(
-        10.0 * np.log10(np.maximum(power / loudest, 1e-12)),
-        extent=(0.0, len(wave) / rate, 0.0, rate / 2000),
-        **IMAGE,
-    )
+    decibels = 10.0 * np.log10(np.maximum(power / loudest, 1e-12))
+    extent = (0.0, len(wave) / rate, 0.0, rate / 2000)
+    image = axes.imshow(decibels, extent=extent, **IMAGE)
     axes.grid(False)
     bar = axes.figure.colorbar(image, ax=axes, pad=0.02, aspect=24, ticks=[-80, -40, 0])
     bar.ax.set_title("dB", fontsize=9, fontweight="normal", loc="left", color=FAINT)
@@ -280,15 +268,11 @@ def _marker(place: int) -> str:
 
 
 def _size(count: int) -> float:
-    """Give smaller markers to more points."""
-    return float(np.clip(1800.0 / max(count, 1), 8.0, 36.0))
+    return float(np.clip(1800.0 / max(count, 1), 8.0, 36.0))  # smaller for more points
 
 
 def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Write names beside the right ends (height, name, colour), none over another.
-
-    The limits of the axes must be final.
-    """
+    """Write (height, name, colour) beside right ends, once the axes' limits are final."""
     lowest, highest = axes.get_ylim()
     points = axes.figure.get_figheight() * 72 * 0.75  # about the height of the axes
     ends = sorted(ends)

@@ -109,7 +109,7 @@ def statistics(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, Statist
 
 
 def differences(scores: Scores, other: Scores) -> dict[str, Mean]:
-    """Give each common metric's mean of one system minus the other, with paired intervals."""
+    """Give each common metric's mean of one system minus the other, with its interval."""
     utterances = [[row.utterance for row in one.rows] for one in (scores, other)]
     assert utterances[0] == utterances[1], utterances
     metrics = [name for name in scores.summary.metrics if name in other.summary.metrics]
