@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from espnet2_bspmpnet.data import datadir, dataprep
-from espnet2_bspmpnet.data.audio import list_audio
-from espnet2_bspmpnet.data.datadir import DataDir, read_scp
+from espnet2_bspmpnet.corpora.pairs import Pairs, find_pairs
+from espnet2_bspmpnet.data import dataprep
+from espnet2_bspmpnet.data.datadir import DataDir, read_scp, speaker_of
 from espnet2_bspmpnet.errors import UserError, some_of
 from espnet2_bspmpnet.files.download import RemoteFile, fetch, verify
 from espnet2_bspmpnet.files.unpacking import unpack
@@ -119,9 +119,8 @@ def prepare(
         found = _pairs(subset, source)
         pairs |= found
         tables["text"] |= _transcripts(source.folder(f"{subset.name}_txt"), found)
-        noises, snrs = _conditions(logs / subset.log, found)
-        tables["utt2noise"] |= noises
-        tables["utt2snr"] |= snrs
+        for name, table in _conditions(logs / subset.log, found).items():
+            tables[name] |= table
     original, formatted = data_dir / "original", data_dir / "formatted"
     DataDir.of_pairs(original, pairs).write()
     dataprep.format_data(original, formatted, fs=fs, nj=nj, source_rates=RATES)
@@ -150,8 +149,7 @@ class _Source:
         missing = [
             f"{archive}/"
             for archive in (*_TRAIN.audio, *_TEST.audio)
-            if self._unpacked(archive, self.root) is None
-            and self._packed(archive) is None
+            if not (self._unpacked(archive, self.root) or self._packed(archive))
         ]
         if missing:
             holds = some_of(path.name for path in self.root.iterdir())
@@ -164,15 +162,14 @@ class _Source:
 
     def folder(self, archive: str) -> Path:
         """Return the folder of an archive's files, unpacked or downloaded if need be."""
-        found = self.root and self._unpacked(archive, self.root)
-        if found:
+        if self.root and (found := self._unpacked(archive, self.root)):
             return found
         packed, target = self._packed(archive), self.downloads / archive
         remote = self._remote(archive, from_publisher=not (packed or self.url))
         if packed and not target.exists():
             verify(packed, remote)
         elif not target.exists():
-            packed = fetch(remote, self.downloads)
+            fetch(remote, self.downloads)
         packed = packed or self.downloads / remote.name
         if packed.exists():  # which is not needed any more, once it is unpacked
             unpack(packed, target)
@@ -219,18 +216,17 @@ def _suffix(archive: str) -> str:
     return ".wav" if archive.endswith("_wav") else ".txt"
 
 
-def _pairs(subset: _Set, source: _Source) -> dict[str, tuple[Path, Path]]:
+def _pairs(subset: _Set, source: _Source) -> Pairs:
     """List a set's noisy and clean files and make sure that it is complete."""
     noisy_dir, clean_dir = map(source.folder, subset.audio)
-    noisy, clean = list_audio(noisy_dir), list_audio(clean_dir)
-    datadir.check_same_ids(str(noisy_dir), noisy, str(clean_dir), clean)
-    strange = [name for name in noisy if not _NAME.fullmatch(name)]
+    pairs = find_pairs(noisy_dir, clean_dir)
+    strange = [name for name in pairs if not _NAME.fullmatch(name)]
     if strange:
         raise UserError(
             f"{noisy_dir}: {some_of(strange)}: not named as in this database (p226_001);"
             " remove what does not belong to it"
         )
-    speakers = set(map(datadir.speaker_of, noisy))
+    speakers = set(map(speaker_of, pairs))
     if speakers - subset.speakers:
         raise UserError(
             f"{noisy_dir}: {some_of(speakers - subset.speakers)} are no speakers of this"
@@ -239,19 +235,17 @@ def _pairs(subset: _Set, source: _Source) -> dict[str, tuple[Path, Path]]:
     faults = []
     if subset.speakers - speakers:
         faults.append(f"missing speakers: {some_of(subset.speakers - speakers)}")
-    if len(noisy) != subset.pairs:
-        faults.append(f"{len(noisy)} pairs in place of {subset.pairs}")
+    if len(pairs) != subset.pairs:
+        faults.append(f"{len(pairs)} pairs in place of {subset.pairs}")
     if faults and source.is_published:
         raise UserError(
             f"{noisy_dir}: {'; '.join(faults)}; unpack the archives of {PAGE} again, or"
             " use a part of the database on purpose with --check_counts false"
         )
-    return {name: (noisy[name].absolute(), clean[name].absolute()) for name in noisy}
+    return pairs
 
 
-def _conditions(
-    log: Path, utterances: Iterable[str]
-) -> tuple[dict[str, str], dict[str, str]]:
+def _conditions(log: Path, utterances: Iterable[str]) -> dict[str, dict[str, str]]:
     """Read the noise and the SNR of each utterance."""
     if not log.is_file():
         raise UserError(f"{log}: no such file; unpack logfiles.zip of {PAGE} again")
@@ -273,7 +267,7 @@ def _conditions(
             f"{log}: has no line for {some_of(missing)}; unpack logfiles.zip of {PAGE}"
             " again, or remove these files"
         )
-    return noises, snrs
+    return {"utt2noise": noises, "utt2snr": snrs}
 
 
 def _transcripts(folder: Path, utterances: Iterable[str]) -> dict[str, str]:

@@ -131,7 +131,8 @@ def _spoken(lists: str | Path, split: str) -> tuple[Path, dict[str, dict]]:
 
 def _room(path: Path, name: str, row: Mapping[str, float]) -> Room:
     places = (_SIZE, _MICROPHONE, _SOURCE)
-    room = Room(*(tuple(row[x] for x in columns) for columns in places), row["T60"])
+    size, microphone, source = (tuple(row[x] for x in columns) for columns in places)
+    room = Room(size, microphone, source, row["T60"])
     try:
         room.check()
     except ValueError as error:
