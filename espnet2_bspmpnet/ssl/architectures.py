@@ -14,7 +14,17 @@ from torch import nn
 
 from espnet2_bspmpnet.errors import UserError
 
+# Options that matter in training alone.
+_TRAINING = {
+    "dropout": 0.1,
+    "attention_dropout": 0.1,
+    "activation_dropout": 0.0,
+    "dropout_input": 0.0,
+    "encoder_layerdrop": 0.0,  # a dropped layer would leave its weight in FS-SSL idle
+    "feature_grad_mult": 1.0,
+}
 _BASE = {
+    **_TRAINING,
     "extractor_mode": "default",
     "conv_feature_layers": "[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] * 2",
     "conv_bias": False,
@@ -27,12 +37,6 @@ _BASE = {
     "activation_fn": "gelu",
     "conv_pos": 128,
     "conv_pos_groups": 16,
-    "dropout": 0.1,
-    "attention_dropout": 0.1,
-    "activation_dropout": 0.0,
-    "dropout_input": 0.0,
-    "encoder_layerdrop": 0.0,  # a dropped layer would leave its weight in FS-SSL idle
-    "feature_grad_mult": 1.0,
 }
 _LARGE = {
     **_BASE,
@@ -59,6 +63,8 @@ _DATA2VEC = {
     "pos_conv_depth": 5,
 }
 _UNDROPPED = {"dropout": 0.0, "attention_dropout": 0.0}
+# What weights are for: fairseq's names of all options but those of training.
+NETWORK_OPTIONS = [x for x in _BASE | _WAVLM | _DATA2VEC if x not in _TRAINING]
 
 # upstream -> (family, its options by fairseq's names)
 ARCHITECTURES: dict[str, tuple[str, dict]] = {
@@ -87,14 +93,13 @@ def architecture(upstream: str, upstream_conf: dict | None = None) -> dict:
     if upstream not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise UserError(f"upstream: {upstream!r} is not one of {known}")
-    options = ARCHITECTURES[upstream][1]
-    unknown = sorted(set(upstream_conf or {}) - set(options))
-    if unknown:
+    options, changes = ARCHITECTURES[upstream][1], upstream_conf or {}
+    if unknown := sorted(set(changes) - set(options)):
         raise UserError(
             f"upstream_conf: {upstream} has no option {', '.join(unknown)}; known are"
             f" {', '.join(sorted(options))}"
         )
-    options = {**options, **(upstream_conf or {})}
+    options = {**options, **changes}
     options["conv_feature_layers"] = read_convolutions(options["conv_feature_layers"])
     return options
 
@@ -108,8 +113,7 @@ def read_convolutions(text: str | Sequence) -> list[tuple[int, int, int]]:
     if not isinstance(text, str):
         return [tuple(int(number) for number in triple) for triple in text]
     convolutions = []
-    term = r"\[([^\]]+)\](?:\s*\*\s*(\d+))?"
-    for triples, times in re.findall(term, text):
+    for triples, times in re.findall(r"\[([^\]]+)\](?:\s*\*\s*(\d+))?", text):
         numbers = [int(number) for number in re.findall(r"\d+", triples)]
         group = list(zip(numbers[::3], numbers[1::3], numbers[2::3]))
         convolutions += group * int(times or 1)
@@ -129,18 +133,12 @@ def build_network(upstream: str, options: dict) -> nn.ModuleDict:
         feature_extractor, layer_norm, post_extract_proj and encoder, under s3prl's
         names, without what only pretraining needs.
     """
-    build = {
-        "wavlm": _build_wavlm,
-        "wav2vec2": _build_wav2vec2,
-        "hubert": _build_hubert,
-        "data2vec": _build_data2vec,
-    }[ARCHITECTURES[upstream][0]]
     options = {**options, "conv_feature_layers": str(options["conv_feature_layers"])}
     # Their whole configuration on screen, and torch's word on weight_norm, help nobody.
     logging.getLogger("s3prl.upstream").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        model = build(options)
+        model = _build(ARCHITECTURES[upstream][0], options)
     return nn.ModuleDict(
         {
             "feature_extractor": model.feature_extractor,
@@ -151,36 +149,23 @@ def build_network(upstream: str, options: dict) -> nn.ModuleDict:
     )
 
 
-def _build_wavlm(options: dict) -> nn.Module:
-    from s3prl.upstream.wavlm.WavLM import WavLM, WavLMConfig
+def _build(family: str, options: dict) -> nn.Module:
+    if family == "wavlm":
+        from s3prl.upstream.wavlm.WavLM import WavLM, WavLMConfig
 
-    return WavLM(WavLMConfig(options))
+        return WavLM(WavLMConfig(options))
+    if family == "wav2vec2":
+        from s3prl.upstream.wav2vec2 import wav2vec2_model as wav2vec2
 
+        return wav2vec2.Wav2Vec2Model(_fill(wav2vec2.Wav2Vec2Config, options))
+    if family == "data2vec":
+        from s3prl.upstream.data2vec import data2vec_model as data2vec
 
-def _build_wav2vec2(options: dict) -> nn.Module:
-    from s3prl.upstream.wav2vec2.wav2vec2_model import Wav2Vec2Config, Wav2Vec2Model
+        return data2vec.Data2VecAudioModel(_fill(data2vec.Data2VecAudioConfig, options))
+    from s3prl.upstream.hubert import hubert_model as hubert
 
-    return Wav2Vec2Model(_fill(Wav2Vec2Config, options))
-
-
-def _build_hubert(options: dict) -> nn.Module:
-    from s3prl.upstream.hubert.hubert_model import (
-        HubertConfig,
-        HubertModel,
-        HubertPretrainingConfig,
-    )
-
-    config = _fill(HubertConfig, {**options, "label_rate": 50.0})
-    return HubertModel(config, HubertPretrainingConfig(), dictionaries=[None])
-
-
-def _build_data2vec(options: dict) -> nn.Module:
-    from s3prl.upstream.data2vec.data2vec_model import (
-        Data2VecAudioConfig,
-        Data2VecAudioModel,
-    )
-
-    return Data2VecAudioModel(_fill(Data2VecAudioConfig, options))
+    config = _fill(hubert.HubertConfig, {**options, "label_rate": 50.0})
+    return hubert.HubertModel(config, hubert.HubertPretrainingConfig(), [None])
 
 
 def _fill(config: type, options: dict):

@@ -1,10 +1,8 @@
 """Self-supervised speech models behind one interface.
 
-An :class:`SSLModel` takes waveforms and lengths and gives the outputs of its transformer
-layers, one after the other, and their lengths.  It also tells its width, number of
-layers, stride and receptive field, so that nothing after it needs to know which model it
-is.  The modules are s3prl's; the loop over them is ours, so that a padded batch gives
-what each utterance gives alone, and no layer is computed or kept that nobody uses.
+Nothing after an :class:`SSLModel` needs to know which model it is.  The modules are
+s3prl's; the loop over them is ours, so that a padded batch gives what each utterance
+gives alone, and no layer is computed or kept that nobody uses.
 """
 
 import math
@@ -37,7 +35,7 @@ RANDOM = "random"
 
 
 class SSLModel(nn.Module):
-    """A speech model of :data:`ssl_architectures.ARCHITECTURES` as a source of features.
+    """A speech model of :data:`architectures.ARCHITECTURES` as a source of features.
 
     Args:
         upstream: its name there.
@@ -95,7 +93,7 @@ class SSLModel(nn.Module):
         self.architecture = architecture(upstream, upstream_conf)
         self.layers = _check_layers(layers, self.architecture["encoder_layers"])
         self.model = build_network(
-            upstream, {**self.architecture, "encoder_layers": self._last}
+            upstream, {**self.architecture, "encoder_layers": max(self.layers)}
         )
         if self._is_cut and self.architecture["layer_norm_first"]:
             self.model.encoder.layer_norm = nn.Identity()  # followed the last layer
@@ -126,9 +124,7 @@ class SSLModel(nn.Module):
     @property
     def stride(self) -> int:
         """Samples from one frame to the next."""
-        return math.prod(
-            step for _, _, step in self.architecture["conv_feature_layers"]
-        )
+        return math.prod(step for *_, step in self.architecture["conv_feature_layers"])
 
     @property
     def receptive_field(self) -> int:
@@ -202,18 +198,15 @@ class SSLModel(nn.Module):
         self.has_weights = True
 
     @property
-    def _last(self) -> int:
-        return max(self.layers)
-
-    @property
     def _is_cut(self) -> bool:
-        return self._last < self.architecture["encoder_layers"]
+        return max(self.layers) < self.architecture["encoder_layers"]
 
     def _is_cut_off(self, name: str) -> bool:
         """Whether a tensor of the whole model belongs to what was cut off."""
         parts = name.split(".")
         if parts[:2] == ["encoder", "layers"]:
-            return self._last <= int(parts[2]) < self.architecture["encoder_layers"]
+            total = self.architecture["encoder_layers"]
+            return max(self.layers) <= int(parts[2]) < total
         norm_unused = self._is_cut and self.architecture["layer_norm_first"]
         return norm_unused and parts[:2] == ["encoder", "layer_norm"]
 
@@ -305,9 +298,9 @@ class SSLModel(nn.Module):
         """Add the positional convolution to [B, S, D]; it is to see real frames only."""
         encoder, real = self.model.encoder, real.unsqueeze(1)
         x = x.transpose(1, 2) * real
-        y = x
-        # data2vec has several blocks; whose norm would fill the padding.
-        for block in _positional_blocks(encoder.pos_conv):
+        y, blocks = x, encoder.pos_conv
+        # data2vec has several blocks, whose norm would fill the padding.
+        for block in blocks if isinstance(blocks[0], nn.Sequential) else [blocks]:
             y = block(y * real)
         x = (x + y).transpose(1, 2)
         if not encoder.layer_norm_first:
@@ -334,11 +327,6 @@ def _check_layers(layers: Sequence[int] | None, number: int) -> tuple[int, ...]:
     return tuple(sorted(layers))
 
 
-def _positional_blocks(pos_conv: nn.Sequential) -> list[nn.Module]:
-    nested = isinstance(pos_conv[0], nn.Sequential)
-    return list(pos_conv) if nested else [pos_conv]
-
-
 def _check_fit(path: Path, upstream: str, expected: dict, found: dict) -> None:
     wrong = [f"{name} (missing)" for name in expected if name not in found]
     wrong += [f"{name} (unexpected)" for name in found if name not in expected]
@@ -357,9 +345,9 @@ def _check_fit(path: Path, upstream: str, expected: dict, found: dict) -> None:
 
 def _check_options(path: Path, upstream: str, expected: dict, stated: dict) -> None:
     """Compare what a checkpoint says of its network, which tensors need not show."""
-    stated = dict(stated)
-    if "conv_feature_layers" in stated:
-        stated["conv_feature_layers"] = read_convolutions(stated["conv_feature_layers"])
+    convolutions = "conv_feature_layers"
+    if convolutions in stated:
+        stated = {**stated, convolutions: read_convolutions(stated[convolutions])}
     wrong = [
         f"{name} is {value!r} there, {expected[name]!r} here"
         for name, value in stated.items()
@@ -386,7 +374,11 @@ def _before_loading(module: SSLModel, state: dict, prefix: str, *_) -> None:
     own = {f"{prefix}model.{n}": t for n, t in module.model.state_dict().items()}
     missing = own.keys() - state.keys()
     # ESPnet's --init_param hands a module its own weights where it has no others.
-    come = [n for n, t in own.items() if n in state and not _is_same(state[n], t)]
+    come = [
+        name
+        for name, tensor in own.items()
+        if name in state and state[name].data_ptr() != tensor.data_ptr()
+    ]
     if come and missing:
         raise UserError(
             f"the model file has {len(come)} of the SSL model's tensors and lacks"
@@ -398,15 +390,10 @@ def _before_loading(module: SSLModel, state: dict, prefix: str, *_) -> None:
         module.has_weights = True
 
 
-def _is_same(tensor: Tensor, own: Tensor) -> bool:
-    return tensor.data_ptr() == own.data_ptr()
-
-
 def _after_loading(module: SSLModel, incompatible_keys) -> None:
     """Find the weights that were left out of a model file; they are not missing there."""
     if module.checkpoint_sha256.any():
         module.load_pretrained()
     own = {f"model.{name}" for name in module.model.state_dict()}
-    for key in list(incompatible_keys.missing_keys):
-        if key[key.rfind("model.") :] in own:
-            incompatible_keys.missing_keys.remove(key)
+    missing = incompatible_keys.missing_keys
+    missing[:] = [key for key in missing if key[key.rfind("model.") :] not in own]

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from espnet2_bspmpnet.errors import UserError, first_line
 from espnet2_bspmpnet.files.download import check_arrived, checksum, explain, fetch_rest
+from espnet2_bspmpnet.ssl.architectures import NETWORK_OPTIONS
 
 REPOSITORY = "s3prl/converted_ckpts"  # on the Hugging Face hub
 RELEASES = {
@@ -33,27 +34,7 @@ RELEASES = {
     "wav2vec2_large_ll60k": "wav2vec_vox_new.pt",
 }
 
-# What a file may say of the network that its tensors are for, by fairseq's names.
-_OPTIONS = (
-    "extractor_mode",
-    "conv_feature_layers",
-    "conv_bias",
-    "normalize",
-    "encoder_layers",
-    "encoder_embed_dim",
-    "encoder_ffn_embed_dim",
-    "encoder_attention_heads",
-    "layer_norm_first",
-    "activation_fn",
-    "conv_pos",
-    "conv_pos_groups",
-    "pos_conv_depth",
-    "relative_position_embedding",
-    "num_buckets",
-    "max_distance",
-    "gru_rel_pos",
-)
-# The same where transformers calls them otherwise.
+# transformers' names of a network's options -> fairseq's.
 _TRANSFORMERS_OPTIONS = {
     "conv_bias": "conv_bias",
     "num_hidden_layers": "encoder_layers",
@@ -159,13 +140,10 @@ def read_weights(path: Path) -> Weights:
     states = _read_tensors(path)
     if "model_weight" in states:
         stated = _as_dict(states.get("model_cfg")) | _as_dict(states.get("task_cfg"))
-        states = states["model_weight"]
-    elif "model" in states:
-        stated = _release_options(states)
-        states = states["model"]
     else:
-        stated = {}
-    options = {name: stated[name] for name in _OPTIONS if name in stated}
+        stated = _release_options(states) if "model" in states else {}
+    states = states.get("model_weight", states.get("model", states))
+    options = {name: stated[name] for name in NETWORK_OPTIONS if name in stated}
     return Weights(_by_fairseq_names(states, path), options)
 
 
