@@ -67,22 +67,21 @@ def prepare(
     clean, held_out = pairs.hold_out(clean, missing, "clean files")
     noise, noises_of = _hold_out_noises(noise_dir, noise, missing)
     both = {utterance: (path, path) for utterance, path in clean.items()}
-    found = {
-        name: (files, {}) for name, files in {**sets, names["train"]: both}.items()
-    }
+    found, tables = {**sets, names["train"]: both}, {}
     for name in missing:
-        folder = Path(corpus_dir).absolute() / name
-        found[name] = _mixed(folder, held_out[name], noises_of[name], (low, high), seed)
+        folder, clean = Path(corpus_dir).absolute() / name, held_out[name]
+        made = _mixed(folder, clean, noises_of[name], (low, high), seed)
+        found[name], tables[name] = made
     data = Path(data_dir)
-    directories: list[tuple[DataDir, Tables]] = [
-        (DataDir.of_pairs(data / name, files), tables)
-        for name, (files, tables) in found.items()
+    directories = [
+        (DataDir.of_pairs(data / name, files), tables.get(name, {}))
+        for name, files in found.items()
     ]
     wav = {name: str(path) for name, path in noise.items()}
-    noise_dir = data / f"{names['train']}{NOISE_SUFFIX}"
-    noises = DataDir(noise_dir, wav, spk1=None, utt2spk={name: name for name in wav})
+    noise_set = data / f"{names['train']}{NOISE_SUFFIX}"
+    noises = DataDir(noise_set, wav, spk1=None, utt2spk={name: name for name in wav})
     pairs.write_checked([*directories, (noises, {})])
-    write_text(noise_dir / DB_RANGE, f"{low:g}_{high:g}\n")
+    write_text(noise_set / DB_RANGE, f"{low:g}_{high:g}\n")
 
 
 def mix(
