@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from espnet2_bspmpnet.errors import UserError
-from espnet2_bspmpnet.files.atomic import remove, replacing, write_text
+from espnet2_bspmpnet.files.atomic import (
+    remove,
+    replacing,
+    replacing_folder,
+    write_text,
+)
 
 
 def test_a_finished_block_puts_the_file_in_place_and_makes_its_folder(tmp_path):
@@ -23,6 +28,18 @@ def test_a_failing_block_keeps_what_was_there_and_leaves_nothing_else(tmp_path):
         raise RuntimeError
     assert (tmp_path / "a.txt").read_text() == "good"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    for name in ("old", "new"):
+        with replacing_folder(tmp_path / "made/folder") as folder:
+            (folder / name).touch()
+        assert os.listdir(tmp_path / "made/folder") == [name]
+    with pytest.raises(RuntimeError), replacing_folder(tmp_path / "made/folder") as new:
+        (new / "half").touch()
+        raise RuntimeError
+    assert os.listdir(tmp_path / "made/folder") == ["new"]
+    assert os.listdir(tmp_path / "made") == ["folder"]
 
 
 def test_a_file_in_place_of_a_folder_is_named(tmp_path):
