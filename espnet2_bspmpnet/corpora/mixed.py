@@ -54,9 +54,8 @@ def prepare(
         snr_range: lowest and highest SNR in dB.
         seed: of the mixtures; the same seed, the same samples.
 
-    Raises:
-        UserError: a folder is missing or empty, a file unreadable, of several channels
-            or silent, too few noises, or an impossible range.
+    Raises a UserError if a folder is missing or empty, a file unreadable, of several
+    channels or silent, there are too few noises, or the range is impossible.
     """
     low, high = _check_range(snr_range)
     if Path(noise_dir).resolve() == Path(clean_dir).resolve():

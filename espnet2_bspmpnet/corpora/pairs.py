@@ -45,10 +45,9 @@ def prepare(
         names: what to call the data directories of "train", "valid" and "test".
         given: noisy and clean folder of "valid" and "test", or None for both.
 
-    Raises:
-        UserError: a folder is missing, empty or given without its partner; a file
-            has no partner, or the two differ in rate or length; or a name is used
-            for two sets or is no name for an utterance.
+    Raises a UserError if a folder is missing, empty or given without its partner; a file
+    has no partner, or the two differ in rate or length; or a name is used for two sets
+    or is no name for an utterance.
     """
     sets, missing = given_sets(names, given)
     train, held_out = hold_out(find_pairs(noisy_dir, clean_dir), missing, "pairs")

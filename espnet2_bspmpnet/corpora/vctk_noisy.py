@@ -101,9 +101,8 @@ def prepare(
         fs: samples per second.
         nj: number of processes.
 
-    Raises:
-        UserError: the database is not at `root`, incomplete, damaged or another one; or
-            it cannot be downloaded.
+    Raises a UserError if the database is not at `root`, incomplete, damaged or another
+    one; or it cannot be downloaded.
     """
     data_dir, downloads = Path(data_dir), Path(downloads)
     if not check_counts:

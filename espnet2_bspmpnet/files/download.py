@@ -17,7 +17,6 @@ from espnet2_bspmpnet.errors import UserError, first_line
 from espnet2_bspmpnet.files.atomic import FIXES, naming
 
 _PAUSES = (1, 4, 15)  # seconds before another attempt
-_BLOCK = 1 << 20
 _FREE_SPACE = "free some space and run again"
 
 
@@ -150,7 +149,7 @@ def checksum(path: Path, algorithm: str) -> str:
     """Return the hexadecimal checksum of a file, e.g. by "md5" or "sha256"."""
     digest = hashlib.new(algorithm)
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
+        while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
 

@@ -80,9 +80,8 @@ def prepare(
         nj: number of processes.
         num_train, num_valid, num_test: utterances, some three seconds each.
 
-    Raises:
-        UserError: the synthesiser is missing, a number is out of range, or
-            `corpus_dir` holds another corpus.
+    Raises a UserError if the synthesiser is missing, a number is out of range, or
+    `corpus_dir` holds another corpus.
     """
     corpus_dir, data_dir = Path(corpus_dir).absolute(), Path(data_dir).absolute()
     numbers = {"train": num_train, "valid": num_valid, "test": num_test}

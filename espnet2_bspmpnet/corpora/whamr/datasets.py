@@ -25,7 +25,6 @@ CONDITIONS = {  # what is heard, besides the target
     "noisy_reverb": "mix_single_reverb",
 }
 _TARGET = "s1_anechoic"
-_TRAINING = ("tr", "cv")  # these are also joined, over all conditions
 
 
 def prepare(
@@ -50,8 +49,8 @@ def prepare(
         nj: number of processes that check the files.
         wham_noise: folder of the WHAM! noise, whose lists give utt2snr.
 
-    Raises:
-        UserError: another tree, files missing, damaged or of another rate or length.
+    Raises a UserError if this is another tree, or files are missing, damaged or of
+    another rate or length.
     """
     unknown = set(conditions) - set(CONDITIONS)
     if unknown or not conditions or mode not in MODES:
@@ -69,7 +68,7 @@ def prepare(
     snrs = {split: read_snrs(wham_noise, split) for split in listed}
     for split in counts:
         pairs = {c: _pairs(top / split, names[split], c) for c in conditions}
-        if split in _TRAINING:
+        if split in ("tr", "cv"):
             pairs["all"] = reduce(or_, pairs.values())
         for condition, part in pairs.items():
             _write(Path(data_dir) / f"{split}_{condition}", part, snrs.get(split, {}))
