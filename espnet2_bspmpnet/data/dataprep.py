@@ -107,14 +107,9 @@ def filter_data(
     max_wav_duration: float,
     fs: int,
 ) -> None:
-    """Drop utterances that are too short or too long, and log which (stage 4).
+    """Drop utterances that are too short or too long, in seconds; log which (stage 4).
 
-    Args:
-        src: data directory with utt2num_samples, counted at `fs` samples per second.
-        dst: data directory to make.
-        min_wav_duration: of the shortest utterance kept, in seconds.
-        max_wav_duration: of the longest one.
-        fs: see src.
+    The samples in utt2num_samples of `src` are `fs` per second.
 
     Raises:
         UserError: nothing is left.

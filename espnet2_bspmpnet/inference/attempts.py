@@ -29,12 +29,11 @@ def split_keys(
     recognise: bool = False,
     wait: bool = False,
 ) -> range:
-    """Split what is still to be done into keys.N.scp of equal length, in order.
+    """Split what is still to be done into LOGDIR/keys.N.scp of equal length, in order.
 
     Args:
         scp: list of all that is to be done, e.g. wav.scp.
         num: number of jobs wanted; none has nothing to do, so there may be fewer.
-        logdir: where the jobs' files are.
         recognise: whether the jobs recognise, rather than enhance.
         wait: whether the command that runs the jobs waits for those that an earlier run
             has left in the queue, whose numbers are then returned.
@@ -59,9 +58,8 @@ def split_keys(
     first = 1 + max(map(_number, logdir.glob("keys.*.scp")), default=0)
     for job in range(num):
         mine = ids[job * len(ids) // num : (job + 1) * len(ids) // num]
-        write_scp(
-            logdir / f"keys.{first + job}.scp", {key: entries[key] for key in mine}
-        )
+        keys = logdir / f"keys.{first + job}.scp"
+        write_scp(keys, {key: entries[key] for key in mine})
     write_text(numbers, f"{first} {first + num}\n")
     return range(first, first + num)
 
@@ -69,12 +67,8 @@ def split_keys(
 def join_enhanced(scp: str | Path, logdir: str | Path, output_dir: str | Path) -> None:
     """Join what all attempts have enhanced into spk1.scp and utt2seconds in `output_dir`.
 
-    Args:
-        scp: list of all that was to be enhanced, e.g. wav.scp.
-        logdir: where the jobs' files are.
-
     Raises:
-        UserError: an utterance is missing or unexpected.
+        UserError: an utterance of `scp` is missing, or one is unexpected.
     """
     finished = _finished(Path(logdir))
     check_same_ids(scp, read_scp(scp), f"{logdir}/output.*", finished)
@@ -82,11 +76,7 @@ def join_enhanced(scp: str | Path, logdir: str | Path, output_dir: str | Path) -
 
 
 def keep_enhanced(output_dir: str | Path) -> set[str]:
-    """Put aside the lists of a job that is started again: ESPnet begins new ones.
-
-    Returns:
-        What it need not enhance again.
-    """
+    """Keep the lists of a job that is started again; return what it has enhanced."""
     output_dir = Path(output_dir)
     before = output_dir.with_name(f"{output_dir.name}.before")
     finished = {**_listed(before), **_listed(output_dir)}
@@ -131,10 +121,10 @@ def _listed(folder: Path) -> dict[str, tuple[str, str]]:
 
 
 def _write_lists(folder: Path, finished: dict[str, tuple[str, str]]) -> None:
-    times = {utterance: seconds for utterance, (_, seconds) in finished.items()}
-    write_scp(folder / TIMES, times)
-    paths = {utterance: path for utterance, (path, _) in finished.items()}
-    write_scp(folder / LIST, paths)
+    write_scp(
+        folder / TIMES, {name: seconds for name, (_, seconds) in finished.items()}
+    )
+    write_scp(folder / LIST, {name: path for name, (path, _) in finished.items()})
 
 
 def _whole_lines(path: Path) -> dict[str, str]:

@@ -82,7 +82,7 @@ def choose_utterances(
     rate: int,
     done: Container[str] = (),
 ) -> tuple[list[str], list[UserError]]:
-    """Choose the utterances that can and are still to be enhanced.
+    """Choose the utterances, except for those done, that can be enhanced.
 
     ESPnet itself takes 8 kHz audio for 16 kHz without a word.
 
@@ -90,18 +90,17 @@ def choose_utterances(
         lists: path, name and type of each.
         key_file: list of the utterances wanted; None for all of the first list.
         rate: samples per second that the recordings must have.
-        done: utterances that are left out.
 
     Returns:
-        The utterances in their order, and an error for each other one.
+        The utterances in their order, and an error for each that cannot be enhanced.
 
     Raises:
         UserError: none can be enhanced.
     """
     wanted = [key for key in read_scp(key_file or lists[0][0]) if key not in done]
     errors: dict[str, UserError] = {}
-    for path in [path for path, _, kind in lists if kind == "sound"]:
-        recordings = read_scp(path)
+    for path, _, kind in lists:
+        recordings = read_scp(path) if kind == "sound" else {}
         for key in filter(recordings.get, wanted):
             try:
                 check_audio(recordings[key], rate)
@@ -156,9 +155,7 @@ def _enhance(utterances: list[str], options: Namespace) -> None:
     for (utterance,), batch in batches:
         logging.info("Enhancing %s", utterance)
         inputs = {k: v for k, v in batch.items() if not k.endswith("_lengths")}
-        rate = options.fs
-        if "utt2fs" in inputs:
-            rate = inputs.pop("utt2fs")[0].item()
+        rate = inputs.pop("utt2fs")[0].item() if "utt2fs" in inputs else options.fs
         started = time.perf_counter()
         waves = separate(**inputs, fs=rate)
         seconds = time.perf_counter() - started
@@ -168,12 +165,8 @@ def _enhance(utterances: list[str], options: Namespace) -> None:
 class Output:
     """What is enhanced: wavs/N/ID.wav, in lists spkN.scp with utt2seconds beside them.
 
-    A line is on its list as soon as the file is whole, as inference/attempts.py needs it.
-
-    Args:
-        folder: whose lists begin empty.
-        speakers: number of signals for each utterance.
-        suffix: of the files, e.g. "wav".
+    The lists begin empty; a line follows as soon as its file is whole, as
+    inference/attempts.py needs it.
     """
 
     def __init__(self, folder: Path, speakers: int, suffix: str):

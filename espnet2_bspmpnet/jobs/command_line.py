@@ -68,7 +68,7 @@ def parse(
     Args:
         arguments: without the program's name.
         kind: what to return; an option that it has no field for has no effect.
-        converters: of each option that is known besides `CONVERTERS`, from text.
+        converters: from text, for each option that is known besides `CONVERTERS`.
 
     Raises:
         UsageError: naming the word that cannot be understood.
@@ -130,13 +130,7 @@ def run_command_line(
     run: Callable[[Sequence[str]], Sequence[Job]],
     arguments: Sequence[str] | None,
 ) -> int:
-    """Run jobs as a command line asks, and report.
-
-    Args:
-        program: the command's name.
-        usage: its --help.
-        run: reads the arguments, and runs the jobs to their end.
-        arguments: without the program's name; None takes the process's own.
+    """Report what `run` returns for the arguments, by default the process's own.
 
     Returns:
         Exit status: 0, 1 if a job failed, 2 if the command line is wrong.

@@ -99,12 +99,10 @@ def _devices() -> list[str]:
     if visible is not None:
         return [device for device in visible.split(",") if device]
     try:
-        listing = subprocess.run(
-            ["nvidia-smi", "-L"], capture_output=True, text=True, check=False
-        ).stdout
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
     except FileNotFoundError:
         return []
-    return [str(number) for number in range(listing.count("GPU "))]
+    return [str(number) for number in range(listing.stdout.count("GPU "))]
 
 
 def _places(options: Options, devices: Sequence[str]) -> int:

@@ -25,11 +25,7 @@ STATES_OF_THE_END = {
 
 
 class Slurm:
-    """The job system, by its commands.
-
-    Args:
-        num_threads: OMP_NUM_THREADS of the jobs; None leaves the environment's.
-    """
+    """The job system, by its commands; OMP_NUM_THREADS of the jobs may be given."""
 
     def __init__(self, num_threads: int | None = None):
         kept = {k: v for k, v in os.environ.items() if k in OURS or k[:6] != "SLURM_"}
@@ -69,8 +65,7 @@ class Slurm:
     def states(self, job_id: str) -> dict[int, tuple[str, str]] | None:
         """Return each job's state, and why it waits; None where Slurm does not answer.
 
-        Args:
-            job_id: the array's number, or the one job's, whose place is 1.
+        The place of a job that is no array's is 1.
         """
         form = ["--noheader", "--array", "--states=all", "--format=%K|%T|%r"]
         done = self._call("squeue", f"--jobs={job_id}", *form)

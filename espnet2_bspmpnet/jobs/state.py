@@ -123,10 +123,8 @@ def _begin_training(trained: Path, data: str, resume: bool) -> str:
     if not resume or asked.exists():
         remove(trained)
         write_text(asked, f"{data}\n")
-        return (
-            "training starts from scratch, as --resume false asked for (to resume, "
-            f"remove {asked})"
-        )
+        why = f"as --resume false asked for (to resume, remove {asked})"
+        return f"training starts from scratch, {why}"
     checkpoint = experiment / "checkpoint.pth"
     if checkpoint.exists() and _text(before) not in (None, data):
         raise UserError(
@@ -150,11 +148,7 @@ def started_from_scratch(experiment: Path) -> None:
 
 
 def queued_job(folder: Path) -> str | None:
-    """Return the number of a Slurm job that an earlier run left, if it may still run.
-
-    Args:
-        folder: where it writes; its logs are there or in logdir/.
-    """
+    """Return the Slurm job of an earlier run that may still write to a folder, if any."""
     logs = (folder / JOBS, folder / "logdir" / JOBS)
     notes = [note for place in logs for note in place.glob(f"*{NOTE}")]
     return next((job for note in notes if (job := job_in_queue(note))), None)

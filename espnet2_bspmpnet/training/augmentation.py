@@ -34,8 +34,7 @@ class AugmentingPreprocessor(AbsPreprocessor):
         preprocess: ESPnet's preprocessor: random crops, noises mixed in, ...
         gain_range: lowest and highest gain in dB; None leaves the level alone.
         speed_range: lowest and highest playback speed; None leaves it alone.
-        remix_prob: probability that the noises of a batch change places; see
-            :class:`RemixingCollate`.
+        remix_prob: of a batch, see :class:`RemixingCollate`.
 
     Raises:
         UserError: for a value that is not allowed, with those that are.
@@ -70,12 +69,7 @@ class AugmentingPreprocessor(AbsPreprocessor):
 
 
 class RemixingCollate:
-    """Lets the noises of a batch change places before it is collated.
-
-    Args:
-        collate: ESPnet's function of a batch.
-        probability: that a batch is remixed.
-    """
+    """Lets, with a probability, the noises of a batch change places, and collates it."""
 
     def __init__(self, collate: Callable[[Batch], tuple], probability: float):
         self.collate = collate
@@ -96,15 +90,11 @@ def change_speed(wave: np.ndarray, speed: Fraction) -> np.ndarray:
 
 
 def remix(batch: Batch, order: Sequence[int]) -> Batch:
-    """Give every utterance the noise of another one; the clean speech stays.
+    """Give every utterance another one's noise, repeated or cut to its length.
 
     Args:
         batch: noisy and clean waveforms; the noise is what they differ by.
-        order: for each utterance the one whose noise it gets, which is repeated or cut
-            to its length.
-
-    Returns:
-        the new batch.
+        order: for each utterance the one whose noise it gets.
     """
     noises = [data[NOISY] - data[CLEAN] for _, data in batch]
     return [
@@ -116,12 +106,7 @@ def remix(batch: Batch, order: Sequence[int]) -> Batch:
 def build_augmenting(
     build: Callable[..., AbsPreprocessor], args: Namespace, train: bool
 ) -> AugmentingPreprocessor:
-    """Build the preprocessor ``bsp_mpnet``.
-
-    Args:
-        build: ESPnet's function, which builds none but its own preprocessors.
-        args: of a training.
-        train: whether for training, rather than validation or inference.
+    """Build the preprocessor ``bsp_mpnet`` around ESPnet's, made by its own ``build``.
 
     Raises:
         UserError: for an option or a value that is not allowed.

@@ -30,9 +30,6 @@ RANDOM_OPTIONS = (
 def parse_training(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the options of ESPnet's enh_train; the file of --config may have a base.
 
-    Args:
-        words: command line without the program's name; None takes the process's own.
-
     Raises:
         UserError: for a wrong option, on the command line or in the file.
     """
@@ -60,10 +57,8 @@ def check_config(path: str | Path) -> None:
         UserError: names the unknown option, the nearest known one, or the wrong value.
     """
     config = read_config(path)
-    try:
+    with _naming(path):
         _check(path, config)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
 
 
 def _check(path: str | Path, config: dict) -> None:

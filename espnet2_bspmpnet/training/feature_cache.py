@@ -31,7 +31,7 @@ feature_cache; one folder for each model. All of it may be deleted at any time.
 
 
 class FeatureCache:
-    """Layers' outputs of utterances that come again and again.
+    """Layers' outputs, kept in a folder, of utterances that come again and again.
 
     Args:
         folder: made if need be; trainings and processes may share it.
@@ -73,7 +73,7 @@ class FeatureCache:
         """
         counts = frames.tolist()
         paths = self._paths(wave, lengths)
-        kept = [self._read(path, count) for path, count in zip(paths, counts)]
+        kept = list(map(self._read, paths, counts))
         missing = [row for row, layers in enumerate(kept) if layers is None]
         self.found += len(kept) - len(missing)
         self.computed += len(missing)
@@ -86,9 +86,8 @@ class FeatureCache:
             on_cpu = layer.detach().cpu()
             for row, layers in fresh.items():
                 layers.append(on_cpu[row, : counts[row]].clone())
-            # Before the last is given: nobody need ask whether there is another one.
-            if number == self.ssl.num_layers:
-                for row, layers in fresh.items():
+                # Before the last is given: nobody need ask whether there is another one.
+                if number == self.ssl.num_layers:
                     self._write(paths[row], layers)
             yield layer
 
@@ -118,8 +117,7 @@ class FeatureCache:
         """Read the layers of one utterance, each [frames, D]; None if not there."""
         try:
             with safe_open(path, framework="pt") as file:
-                names = _names(self.ssl.num_layers)
-                layers = [file.get_tensor(name) for name in names]
+                layers = [file.get_tensor(name) for name in _names(self.ssl.num_layers)]
                 found = file.metadata(), {layer.shape for layer in layers}
             wanted = {"utterance": path.stem}, {(frames, self.ssl.width)}
             if found != wanted:
@@ -130,10 +128,8 @@ class FeatureCache:
         except (SafetensorError, ValueError, OSError) as error:
             if not self._warned:
                 logging.warning(
-                    "feature_cache: %s is damaged (%s); it and any other like it are"
-                    " computed again",
-                    path,
-                    error,
+                    f"feature_cache: {path} is damaged ({error}); it and any other like it"
+                    " are computed again"
                 )
             self._warned = True
             return None
@@ -157,19 +153,18 @@ def caching_features(ssl: SSLModel) -> Iterator[None]:
         return
     cache = ssl.cache = FeatureCache(ssl.feature_cache, ssl)
     frame = ssl.num_layers * ssl.width * next(ssl.parameters()).element_size()
+    gigabytes = frame * SAMPLE_RATE / ssl.stride * 3600 / 1e9
     logging.info(
-        "feature_cache: %s takes about %.1f GB for every hour of speech",
-        ssl.feature_cache,
-        frame * SAMPLE_RATE / ssl.stride * 3600 / 1e9,
+        f"feature_cache: {ssl.feature_cache} takes about {gigabytes:.1f} GB for every hour"
+        " of speech"
     )
     try:
         yield
     finally:
         ssl.cache = None
         logging.info(
-            "feature_cache: features of %d utterances were found, of %d computed",
-            cache.found,
-            cache.computed,
+            f"feature_cache: features of {cache.found} utterances were found, of"
+            f" {cache.computed} computed"
         )
 
 

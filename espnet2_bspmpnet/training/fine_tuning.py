@@ -15,8 +15,7 @@ def scale_ssl(
 ) -> Sequence[Optimizer]:
     """Give the SSL part its own learning rate, the option ``ssl_lr_scale``.
 
-    Returns:
-        the optimizers; from now on they refuse a checkpoint of other groups.
+    From now on the optimizers refuse a checkpoint of other groups of parameters.
 
     Raises:
         UserError: with ``sharded_ddp``.
@@ -37,17 +36,13 @@ def scale_ssl(
 def scale_ssl_learning_rate(
     optimizer: Optimizer, ssl_parameters: Iterable[nn.Parameter], scale: float
 ) -> None:
-    """Train the SSL part at ``scale`` times the learning rate of the rest.
+    """Train the SSL part, frozen or not, at ``scale`` times the learning rate of the rest.
 
     Every group of parameters is split in two: the rest stays where it was, the SSL part
     becomes a group at the end.  Some schedulers set the same rate for all groups, hence
     the ratio is restored before every step; in between, as in ESPnet's log of the
-    learning rates, such a scheduler's own value is seen.
-
-    Args:
-        optimizer: as built, before any scheduler saw it.
-        ssl_parameters: parameters of the SSL model; frozen ones do no harm.
-        scale: learning rate of the SSL part relative to the rest.
+    learning rates, such a scheduler's own value is seen.  No scheduler may have seen the
+    optimizer before.
     """
     ssl_parameters = set(ssl_parameters)
     pairs = []  # (index of a group of the rest, index of the SSL group split from it)
@@ -82,8 +77,7 @@ def _refuse_other_groups(optimizer: Optimizer, state: dict) -> None:
 def trainable_table(network: BSPMPNet) -> str:
     """List the network's blocks: parameters, those trained, relative learning rate.
 
-    Parameters that are not trained for any reason, be it ``finetune`` or ESPnet's
-    ``freeze_param``, count as frozen.
+    Frozen are those that ``finetune`` or ESPnet's ``freeze_param`` keep from training.
     """
     rows = [f"{'block':<18}{'parameters':>14}{'trained':>14}  learning rate"]
     total = [0, 0]

@@ -7,22 +7,14 @@ from espnet2_bspmpnet.errors import UserError
 
 
 def refuse_unknown(where: str, options: Iterable[str], known: Collection[str]) -> None:
-    """Refuse an option whose name is not known, and suggest the nearest one.
-
-    Args:
-        where: the options' table, for the message.
-        options: names that were given.
-        known: names that there are.
+    """Check names of options, which were given at the place `where`.
 
     Raises:
-        UserError: names the first unknown option.
+        UserError: names the first unknown option, and the nearest one or all.
     """
     for name in options:
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1)
-            if nearest:
-                raise UserError(
-                    f"{where} has no option {name!r}; did you mean {nearest[0]!r}?"
-                )
             names = ", ".join(sorted(known))
-            raise UserError(f"{where} has no option {name!r}; known: {names}")
+            fix = f"did you mean {nearest[0]!r}?" if nearest else f"known: {names}"
+            raise UserError(f"{where} has no option {name!r}; {fix}")

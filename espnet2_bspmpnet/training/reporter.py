@@ -22,11 +22,7 @@ class RankingReporter(Reporter):
 
 
 class ProgressReporter(RankingReporter):
-    """Sums up each epoch in one line of the log.
-
-    Args:
-        options: ESPnet's of the trainer.
-    """
+    """Sums up each epoch in one line of the log."""
 
     def __init__(self, options):
         super().__init__()

@@ -24,11 +24,7 @@ class BSPMPNetTraining:
 
 
 def training_task(task: type) -> type:
-    """Return an enhancement task that trains ``bsp_mpnet``; the given one stays as it is.
-
-    Args:
-        task: ESPnet's, or a subclass; if it has a trainer of its own, that is kept.
-    """
+    """Derive a task that trains ``bsp_mpnet``; a trainer that is not ESPnet's is kept."""
     trainer = ResumableTrainer if task.trainer is Trainer else task.trainer
     # By its name Weights & Biases files the runs.
     return type(task.__name__, (BSPMPNetTraining, task), {"trainer": trainer})

@@ -71,7 +71,7 @@ class ResumableTrainer(Trainer):
             )
 
     @classmethod
-    def train_one_epoch(cls, *, model, iterator, reporter, options, **rest) -> bool:
+    def train_one_epoch(cls, *, iterator, options, **rest) -> bool:
         """Train one epoch, and log its progress.
 
         Raises:
@@ -79,33 +79,22 @@ class ResumableTrainer(Trainer):
         """
         # ESPnet's own lines and TensorBoard's values come at the same steps.
         options = replace(options, log_interval=log_interval(iterator, options))
-        with mixed_precision_on_cpu(model, options):
-            nothing_learnt = super().train_one_epoch(
-                model=model,
-                iterator=logging_steps(iterator, reporter, options),
-                reporter=reporter,
-                options=options,
-                **rest,
-            )
-        if nothing_learnt:
-            raise UserError(
-                f"the gradients of epoch {reporter.epoch} were infinite or NaN in all of "
-                "its steps; lower optim_conf's lr, or look for strange audio. What was "
-                "saved after the epoch before is kept"
-            )
-        return nothing_learnt
+        steps = logging_steps(iterator, rest["reporter"], options)
+        with mixed_precision_on_cpu(rest["model"], options):
+            if super().train_one_epoch(iterator=steps, options=options, **rest):
+                raise UserError(
+                    f"the gradients of epoch {rest['reporter'].epoch} were infinite or NaN"
+                    " in all of its steps; lower optim_conf's lr, or look for strange"
+                    " audio. What was saved after the epoch before is kept"
+                )
+        return False
 
     @classmethod
-    def validate_one_epoch(cls, *, model, iterator, reporter, options, **rest) -> None:
+    def validate_one_epoch(cls, *, iterator, options, **rest) -> None:
         """Validate, and log the progress."""
-        with mixed_precision_on_cpu(model, options):
-            super().validate_one_epoch(
-                model=model,
-                iterator=logging_steps(iterator, reporter, options),
-                reporter=reporter,
-                options=options,
-                **rest,
-            )
+        steps = logging_steps(iterator, rest["reporter"], options)
+        with mixed_precision_on_cpu(rest["model"], options):
+            super().validate_one_epoch(iterator=steps, options=options, **rest)
 
 
 def log_setting(network: BSPMPNet, options) -> None:
@@ -180,9 +169,7 @@ def set_aside(output_dir: Path) -> None:
 def finish_epoch(output_dir: Path, best_model_criterion) -> None:
     """Write the model and the links of the last checkpoint's epoch, where missing.
 
-    Args:
-        output_dir: ESPnet's experiment folder; without a checkpoint nothing is done.
-        best_model_criterion: ESPnet's (phase, name, mode) triples.
+    Without a checkpoint nothing is done. The criteria are ESPnet's (phase, name, mode).
     """
     if not (output_dir / CHECKPOINT).exists():
         return

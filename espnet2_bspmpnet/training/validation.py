@@ -37,10 +37,8 @@ class PESQScore(TimeDomainLoss):
 class ValidationSolver(AbsLossWrapper):
     """Loss wrapper for measures that only watch: no part in the loss.
 
-    Each utterance is measured over its own length, and alone.
-
-    Args:
-        criterion: any time-domain criterion of ESPnet, or ``pesq``.
+    Each utterance is measured over its own length, and alone, by any time-domain
+    criterion of ESPnet or by ``pesq``.
     """
 
     weight = 0.0
