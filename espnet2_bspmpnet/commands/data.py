@@ -15,6 +15,7 @@ from espnet2_bspmpnet.commands.options import (
 from espnet2_bspmpnet.sample_rate import sampling_rate
 
 DONE = 3  # exit status: there is nothing to run
+FORMATS = ("wav", "flac")
 
 
 def check_data(options: argparse.Namespace) -> None:
@@ -94,10 +95,10 @@ def begin_step(options: argparse.Namespace) -> None:
     """Ask whether a step is to be run, status 3 if it is done; make its place ready."""
     from espnet2_bspmpnet.jobs import state
 
-    answer = state.begin_step(**arguments(options))
-    if answer.message:
-        print(answer.message)
-    if not answer.run:
+    is_to_run, message = state.begin_step(**arguments(options))
+    if message:
+        print(message)
+    if not is_to_run:
         sys.exit(DONE)
 
 
@@ -114,24 +115,21 @@ def add_commands(add: Callable) -> None:
     argument("directories", nargs="+", metavar="DIR", help="data directory")
     argument("--need_reference", type=boolean, default=True, help="true or false")
 
-    for function in (speed_perturb, format_data):
+    for function in (speed_perturb, format_data, filter_data):
         argument = add(function)
         argument("--src", required=True, help="data directory to read")
         argument("--dst", required=True, help="data directory to make")
-        argument("--audio_format", choices=("wav", "flac"), default="wav", help="files")
-        add_nj(argument)
-        add_part(argument)
+        if function is filter_data:
+            argument("--min_wav_duration", type=float, required=True, help="seconds")
+            argument("--max_wav_duration", type=float, required=True, help="seconds")
+        else:
+            argument("--audio_format", choices=FORMATS, default="wav", help="files")
+            add_nj(argument)
+            add_part(argument)
         if function is speed_perturb:
             argument("--factors", type=numbers, default="0.9 1.0 1.1", help="speeds")
         else:
             argument("--fs", type=sampling_rate, default="16k", help="sampling rate")
-
-    argument = add(filter_data)
-    argument("--src", required=True, help="data directory to read")
-    argument("--dst", required=True, help="data directory to make")
-    argument("--min_wav_duration", type=float, required=True, help="seconds")
-    argument("--max_wav_duration", type=float, required=True, help="seconds")
-    argument("--fs", type=sampling_rate, default="16k", help="sampling rate")
 
     argument = add(collect_stats)
     argument("--train", required=True, help="data directory")
@@ -150,12 +148,8 @@ def add_commands(add: Callable) -> None:
     argument("--num", type=positive, required=True, help="jobs")
     argument("--logdir", required=True, help="gets keys.N.scp; has earlier output.N")
     argument("--recognise", type=boolean, default=False, help="true: speech to text")
-    argument(
-        "--wait",
-        type=boolean,
-        default=False,
-        help="true: the jobs' command waits for those of an earlier run in the queue",
-    )
+    waits = "true: the jobs' command waits for those of an earlier run in the queue"
+    argument("--wait", type=boolean, default=False, help=waits)
 
     argument = add(join_enhanced)
     argument("--scp", required=True, help="list of all that was to be enhanced")
@@ -167,25 +161,15 @@ def add_commands(add: Callable) -> None:
     argument(
         "--reads", nargs="*", default=(), metavar="PATH", help="what it depends on"
     )
-    argument(
-        "--resumes_in",
-        metavar="DIR",
-        help="where its command completes what the same command has begun; emptied if "
-        "that was another",
-    )
-    argument(
-        "--trained_on",
-        nargs="+",
-        default=(),
-        metavar="DIR",
-        help="for a training: its data, which are not to change",
-    )
-    argument(
-        "--resume", type=boolean, default=True, help="for a training: true or false"
-    )
-    argument(
-        "--runs", metavar="COMMAND", required=True, help="its command, as one word"
-    )
+    completes = "where its command completes what the same command has begun; "
+    completes += "emptied if that was another"
+    argument("--resumes_in", metavar="DIR", help=completes)
+    data = "for a training: its data, which are not to change"
+    argument("--trained_on", nargs="+", default=(), metavar="DIR", help=data)
+    resume = "for a training: true or false"
+    argument("--resume", type=boolean, default=True, help=resume)
+    runs = "its command, as one word"
+    argument("--runs", metavar="COMMAND", required=True, help=runs)
 
     argument = add(end_step)
     argument("marker", help="file that is now made")
