@@ -134,7 +134,8 @@ def spoil(noisy):
 def test_bad_recordings_are_reported_and_the_others_done(tmp_path, noisy, capsys, nj):
     expected = spoil(noisy)
     out = tmp_path / "out"
-    with pytest.raises(UserError, match="10 of .* recordings failed, .*failures.tsv; repair"):
+    reason = "10 of .* recordings failed, .*failures.tsv; repair"
+    with pytest.raises(UserError, match=reason):
         run(noisy, out, nj=nj)
     lines = (out / "failures.tsv").read_text().splitlines()
     failed = dict(line.split("\t") for line in lines[1:])
