@@ -96,7 +96,7 @@ class Meter:
             to_do = self.total - self.skipped - self._files
             left = _duration((now - self._begun) * to_do / max(self._files, 1e-9))
             print(
-                f"{self._files + self.skipped:.0f} of {self.total} files,"
+                f"{int(self._files + self.skipped)} of {self.total} files,"
                 f" {self._speed}, about {left} left",
                 file=sys.stderr,
             )
