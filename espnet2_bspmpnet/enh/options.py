@@ -1,4 +1,4 @@
-"""The separator's options: their allowed values."""
+"""The separator's options: each check raises a UserError that names what is allowed."""
 
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.network.bsp_mpnet import PHASE_PATHS
@@ -8,11 +8,7 @@ PCS_OUTPUTS = ("boosted", "natural")
 
 
 def check_input_dim(input_dim: int) -> None:
-    """Refuse ESPnet's encoders other than ``same``.
-
-    Raises:
-        UserError: the separator would not get the waveform.
-    """
+    """Refuse ESPnet's encoders other than ``same``: they give no waveform."""
     if input_dim != 1:
         raise UserError(
             "encoder: bsp_mpnet takes the waveform; use 'encoder: same' and"
@@ -23,11 +19,7 @@ def check_input_dim(input_dim: int) -> None:
 def check_choices(
     *, level: str, pcs_output: str, phase_path: str, magnitude_path: bool
 ) -> None:
-    """Check the options that are one of several words.
-
-    Raises:
-        UserError: names those that are allowed.
-    """
+    """Check the options that are one of several words."""
     for name, value, allowed in (
         ("level", level, LEVELS),
         ("pcs_output", pcs_output, PCS_OUTPUTS),
@@ -43,11 +35,7 @@ def check_choices(
 
 
 def check_frames(*, n_fft: int, win_length: int, hop_length: int) -> None:
-    """Check that every signal is covered by windows.
-
-    Raises:
-        UserError: names the value and its limit.
-    """
+    """Check that every signal is covered by windows."""
     _check_positive(n_fft=n_fft, win_length=win_length, hop_length=hop_length)
     if n_fft % 2:
         raise UserError(f"n_fft: {n_fft} must be even")
@@ -61,11 +49,7 @@ def check_frames(*, n_fft: int, win_length: int, hop_length: int) -> None:
 
 
 def check_sizes(*, decoder_dim: int, num_heads: int, **others: int) -> None:
-    """Check the decoder's sizes, and that its channels are shared evenly by the heads.
-
-    Raises:
-        UserError: names the value and its limit.
-    """
+    """Check the decoder's sizes, and that its channels are shared evenly by the heads."""
     _check_positive(decoder_dim=decoder_dim, num_heads=num_heads, **others)
     if decoder_dim % num_heads:
         raise UserError(

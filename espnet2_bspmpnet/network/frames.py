@@ -5,14 +5,9 @@ from torch import Tensor
 
 
 def frame_mask(frames: Tensor, num_frames: int) -> Tensor:
-    """Say which frames of a padded batch are real.
+    """Say which of T = ``num_frames`` frames are real, bool [B, T].
 
-    Args:
-        frames: number of real frames [B].
-        num_frames: number of frames of the batch, T.
-
-    Returns:
-        bool [B, T], true for the first ``frames[b]`` of each row.
+    Of row b these are the first ``frames[b]``, with frames [B].
     """
     index = torch.arange(num_frames, device=frames.device)
     return index.unsqueeze(0) < frames.unsqueeze(1)

@@ -6,22 +6,6 @@ from torch import Tensor, nn
 from espnet2_bspmpnet.network.pcs_gains import pcs_gains
 
 
-def pcs_weights(num_bins: int = 257) -> Tensor:
-    """Give W(f) of Eq. 2 for bins evenly spaced from 0 to 8 kHz.
-
-    Args:
-        num_bins: F.  257 gives the published table; other numbers interpolate it
-            linearly in frequency.
-
-    Returns:
-        gains [F], float32.
-
-    Raises:
-        ValueError: for fewer than two bins.
-    """
-    return torch.from_numpy(pcs_gains(num_bins)).float()
-
-
 class PCS(nn.Module):
     """X^ = W(f) . X' and back.
 
@@ -31,7 +15,7 @@ class PCS(nn.Module):
 
     def __init__(self, num_bins: int = 257):
         super().__init__()
-        weights = pcs_weights(num_bins).unsqueeze(1)
+        weights = torch.from_numpy(pcs_gains(num_bins)).float().unsqueeze(1)
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, magnitude: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from espnet2_bspmpnet.enh.losses import BSPMPNetLoss, BSPMPNetSolver
 from espnet2_bspmpnet.enh.separator import LEVEL_RMS, BSPMPNetSeparator
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.network.bsp_mpnet import Estimate
-from espnet2_bspmpnet.network.pcs import pcs_weights
+from espnet2_bspmpnet.network.pcs import PCS
 from tests.networks import TINY, speech_like, tiny_separator
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -163,7 +163,7 @@ def test_boosted_output_is_pcs_of_the_natural_one_at_its_loudness(pcs_target):
     (output,), _, _ = identity(separator, wave)(wave, lengths)
     spectrum = separator.bsp_mpnet.spectrum
     magnitude, phase = spectrum(wave)
-    boosted = pcs_weights().unsqueeze(1) * magnitude
+    boosted = PCS().weights * magnitude
     expected = spectrum.inverse(boosted, phase, lengths)
     expected = expected * wave.norm() / expected.norm()
     assert (output - expected).abs().max() < 1e-4

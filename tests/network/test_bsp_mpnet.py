@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from espnet2_bspmpnet.network.pcs import pcs_weights
+from espnet2_bspmpnet.network.pcs import PCS
 from tests.networks import speech_like, tiny_separator
 
 
@@ -61,7 +61,7 @@ def test_pcs_input_changes_what_the_encoder_sees_and_pcs_target_the_estimate():
             lambda module, inputs, key=pcs_input: seen.__setitem__(key, inputs[0])
         )
         separator(wave, lengths)
-    weights = pcs_weights().unsqueeze(1)
+    weights = PCS().weights
     assert torch.allclose(seen[True], weights * seen[False], atol=1e-6)
     with_pcs = tiny_separator().bsp_mpnet.target(wave)[0]
     without = tiny_separator(pcs_target=False).bsp_mpnet.target(wave)[0]
