@@ -204,7 +204,6 @@ class Enhancer:
         Returns:
             places of ``shapes``, in batches.
         """
-        most = MOST_ROWS.get(self.device.type, MOST_ROWS_ELSEWHERE)
         batches: list[list[int]] = []
         rows, room = 0, 0.0
         for place in sorted(range(len(shapes)), key=lambda i: -shapes[i][1]):
@@ -212,7 +211,12 @@ class Enhancer:
             seconds = max(length / rate, 1.0)
             full = rows and (rows + channels) * attention_bytes(self.separator, room)
             # Padding is computed as well: not with what is half as long.
-            if not batches or full > MEMORY or rows >= most or seconds < room / 2:
+            if (
+                not batches
+                or full > MEMORY
+                or rows >= self._most_rows
+                or seconds < room / 2
+            ):
                 batches.append([])
                 rows, room = 0, seconds
             batches[-1].append(place)
@@ -221,16 +225,27 @@ class Enhancer:
 
     def _batch(self, waves: Sequence[np.ndarray], rate: int) -> list[np.ndarray]:
         noisy = [self.at_network_rate(wave, rate) for wave in waves]
-        rows = [row for wave in noisy for row in wave]
-        with self.computing():
-            (enhanced,), _, _ = self.separator(*self.padded(rows))
-        enhanced = enhanced.cpu().numpy()
-        found, first = [], 0
+        enhanced = self._rows([row for wave in noisy for row in wave])
+        found = []
         for wave, low in zip(waves, noisy, strict=True):
-            own = enhanced[first : first + len(low), : low.shape[1]]
-            first += len(low)
+            own = np.stack([next(enhanced)[: low.shape[1]] for _ in low])
             found.append(self.finish(wave, low, own, rate))
         return found
+
+    def _rows(self, rows: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        """Enhance rows [L], so many at a time as fit: one recording may have more."""
+        seconds = max(map(len, rows)) / SAMPLE_RATE
+        fitting = int(MEMORY / attention_bytes(self.separator, max(seconds, 1.0)))
+        most = max(1, min(fitting, self._most_rows))
+        for first in range(0, len(rows), most):
+            with self.computing():
+                part = self.padded(rows[first : first + most])
+                (enhanced,), _, _ = self.separator(*part)
+            yield from enhanced.cpu().numpy()
+
+    @property
+    def _most_rows(self) -> int:
+        return MOST_ROWS.get(self.device.type, MOST_ROWS_ELSEWHERE)
 
     def at_network_rate(self, wave: np.ndarray, rate: int) -> np.ndarray:
         """Resample [C, n] to what the network takes."""

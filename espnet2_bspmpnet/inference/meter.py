@@ -91,9 +91,9 @@ class Meter:
         self._bar.set_postfix_str(self._speed, refresh=False)
         self._bar.update(files)
         now = time.perf_counter()
-        if self._bar.disable and now - self._shown > PAUSE:
+        to_do = self.total - self.skipped - self._files
+        if self._bar.disable and now - self._shown > PAUSE and to_do:
             self._shown = now
-            to_do = self.total - self.skipped - self._files
             left = _duration((now - self._begun) * to_do / max(self._files, 1e-9))
             print(
                 f"{int(self._files + self.skipped)} of {self.total} files,"

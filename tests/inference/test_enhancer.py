@@ -172,3 +172,18 @@ def test_wrong_options_name_what_is_allowed(options, message):
 def test_wrong_recordings_are_refused(wave, rate, message):
     with pytest.raises(UserError, match=message):
         enhancer()(wave, rate)
+
+
+def test_many_channels_go_through_the_network_a_few_at_a_time(monkeypatch):
+    enhance = enhancer()
+    sizes, forward = [], enhance.separator.forward
+
+    def counted(wave, lengths, **options):
+        sizes.append(len(wave))
+        return forward(wave, lengths, **options)
+
+    monkeypatch.setattr(enhance.separator, "forward", counted)
+    wave = np.stack([speech(0.5, seed=seed) for seed in range(9)])
+    together = enhance(wave, 16000)
+    assert sum(sizes) == 9 and max(sizes) == module.MOST_ROWS["cpu"]
+    assert np.allclose(together, [enhance(row, 16000) for row in wave], atol=1e-5)
