@@ -15,13 +15,8 @@ RUN_BY = {
     "bin/enh_scoring": "bin/test_stock_commands.py",
     "bin/pack": "bin/test_stock_commands.py",
     "commands": "test_cli.py",
-    "data/conversion": "data/test_dataprep.py",
-    "data/lengths": "data/test_recordings.py",
     "inference/events": "inference/test_batches.py",
-    "inference/weights": "inference/test_models.py",
     "plugin/_site": "plugin/test_python_launcher.py",
-    "ssl/architectures": "ssl/test_models.py",
-    "ssl/layers": "ssl/test_models.py",
 }
 
 

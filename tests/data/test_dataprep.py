@@ -4,11 +4,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
-from espnet2_bspmpnet.data.audio import audio_info, read_audio
 from espnet2_bspmpnet.data.datadir import DataDir, read_scp, write_scp
 from espnet2_bspmpnet.data.dataprep import (
     collect_stats,
@@ -17,44 +14,7 @@ from espnet2_bspmpnet.data.dataprep import (
     speed_perturb,
 )
 from espnet2_bspmpnet.errors import UserError
-
-LENGTHS = {"p1_b": 8000, "p1_a": 4000, "p2_a": 16000}
-
-
-def tone(length: int, rate: int, frequency: float = 440.0) -> np.ndarray:
-    return 0.5 * np.sin(2 * np.pi * frequency * np.arange(length) / rate)
-
-
-def make(folder: Path, rate: int = 16000, suffix: str = "wav") -> Path:
-    """Make a data directory of tones, noisy ones twice as loud as clean ones."""
-    datadir = DataDir(folder / "data", {}, {}, {})
-    for utterance, length in LENGTHS.items():
-        for entries, part, gain in (
-            (datadir.wav, "noisy", 1.0),
-            (datadir.spk1, "clean", 0.5),
-        ):
-            path = folder / part / f"{utterance}.{suffix}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, gain * tone(length, rate), rate)
-            entries[utterance] = str(path)
-        datadir.utt2spk[utterance] = utterance[:2]
-    datadir.write()
-    write_scp(datadir.path / "text", dict.fromkeys(LENGTHS, "some WORDS"))
-    write_scp(datadir.path / "utt2snr", dict.fromkeys(LENGTHS, 2.5))
-    return datadir.path
-
-
-def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Take down inode and content of each file, to see which were written again."""
-    return {
-        str(path.relative_to(folder)): (path.stat().st_ino, path.read_bytes())
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def pitch(wave: np.ndarray, rate: int) -> float:
-    return np.abs(np.fft.rfft(wave)).argmax() * rate / len(wave)
+from tests.datadirs import LENGTHS, make, snapshot
 
 
 def test_formatting_names_what_is_right_already_by_its_absolute_path(
@@ -67,19 +27,6 @@ def test_formatting_names_what_is_right_already_by_its_absolute_path(
     formatted = DataDir.read("dump")
     assert formatted.wav["p1_a"] == str(tmp_path / "noisy" / "p1_a.wav")
     assert not Path("dump/data").exists()
-
-
-def test_formatting_brings_other_rates_and_containers_to_the_wanted_one(tmp_path):
-    data = make(tmp_path, rate=8000)
-    format_data(data, tmp_path / "dump", fs=16000, audio_format="flac", nj=2)
-    formatted = DataDir.read(tmp_path / "dump")
-    for utterance, length in LENGTHS.items():
-        for path in (formatted.wav[utterance], formatted.spk1[utterance]):
-            info = audio_info(path)
-            assert (info.rate, info.frames) == (16000, 2 * length)
-            assert (info.format, info.subtype) == ("FLAC", "PCM_16")
-    wave, rate = read_audio(formatted.wav["p2_a"])
-    assert pitch(wave, rate) == pytest.approx(440.0)
 
 
 def test_formatting_counts_samples_and_carries_texts(tmp_path):
@@ -118,20 +65,6 @@ def test_noisy_audio_alone_is_formatted_too(tmp_path):
     assert list(DataDir.read(tmp_path / "dump", False).wav) == sorted(LENGTHS)
 
 
-def test_noisy_and_clean_keep_their_relation_when_the_peak_must_come_down(tmp_path):
-    data = make(tmp_path, rate=8000)
-    paths = DataDir.read(data)
-    for path, gain in ((paths.wav["p1_a"], 3.0), (paths.spk1["p1_a"], 1.5)):
-        soundfile.write(path, gain * tone(4000, 8000), 8000, "FLOAT")
-    format_data(data, tmp_path / "dump")
-    formatted = DataDir.read(tmp_path / "dump")
-    noisy, clean = (
-        read_audio(path)[0] for path in (formatted.wav["p1_a"], formatted.spk1["p1_a"])
-    )
-    assert np.abs(noisy).max() == pytest.approx(1.0, abs=1e-3)
-    np.testing.assert_allclose(noisy, 2 * clean, atol=1e-4)
-
-
 def test_lists_show_other_audio_of_the_same_names_and_lengths(tmp_path):
     source, dumped = make(tmp_path, rate=48000), tmp_path / "dump"
     format_data(source, dumped, fs=16000)
@@ -143,46 +76,6 @@ def test_lists_show_other_audio_of_the_same_names_and_lengths(tmp_path):
     assert snapshot(dumped)["utt2mtime"][1] != before
     filter_data(dumped, tmp_path / "filtered", 0.0, 10.0, 16000)
     assert read_scp(tmp_path / "filtered/utt2mtime") == read_scp(dumped / "utt2mtime")
-
-
-def test_formatting_again_writes_no_audio_again(tmp_path):
-    data = make(tmp_path, rate=8000)
-    format_data(data, tmp_path / "dump")
-    before = snapshot(tmp_path / "dump" / "data")
-    format_data(data, tmp_path / "dump")
-    assert snapshot(tmp_path / "dump" / "data") == before
-
-
-def test_what_is_missing_after_an_interruption_is_made_and_the_rest_is_kept(tmp_path):
-    data = make(tmp_path, rate=8000)
-    format_data(data, tmp_path / "dump")
-    whole = snapshot(tmp_path / "dump")
-    audio = tmp_path / "dump" / "data" / "wav"
-    (audio / "p1_a.wav").unlink()
-    (audio / ".p1_a.wav.123.tmp").write_text("half of it")
-    (tmp_path / "dump" / "wav.scp").unlink()
-    format_data(data, tmp_path / "dump")
-    again = snapshot(tmp_path / "dump")
-    assert {name: content for name, (_, content) in again.items()} == {
-        name: content for name, (_, content) in whole.items()
-    }
-    assert again["data/wav/p2_a.wav"] == whole["data/wav/p2_a.wav"]
-
-
-def test_changed_sources_and_changed_arguments_are_noticed(tmp_path):
-    data = make(tmp_path, rate=8000)
-    format_data(data, tmp_path / "dump")
-    before = snapshot(tmp_path / "dump" / "data")
-    for part in ("noisy", "clean"):
-        soundfile.write(tmp_path / part / "p1_a.wav", np.zeros(3000), 8000)
-    format_data(data, tmp_path / "dump")
-    after = snapshot(tmp_path / "dump" / "data")
-    assert after["wav/p1_a.wav"][1] != before["wav/p1_a.wav"][1]
-    assert after["wav/p1_b.wav"] == before["wav/p1_b.wav"]
-    assert read_scp(tmp_path / "dump" / "utt2num_samples")["p1_a"] == "6000"
-    format_data(data, tmp_path / "dump", fs=24000)
-    formatted = DataDir.read(tmp_path / "dump")
-    assert {audio_info(path).rate for path in formatted.wav.values()} == {24000}
 
 
 def test_what_an_earlier_formatting_has_left_over_is_removed_and_no_source(tmp_path):
@@ -218,56 +111,10 @@ def test_parts_and_a_last_call_give_what_one_call_gives(tmp_path, prepare):
     assert whole == {}
 
 
-@pytest.mark.parametrize("part", [None, (1, 2)])
-def test_a_bad_pair_is_named_and_the_others_are_made(tmp_path, part):
-    data = make(tmp_path, rate=8000)
-    format_data(data, tmp_path / "dump", fs=24000)
-    soundfile.write(tmp_path / "clean" / "p1_a.wav", np.zeros(7), 8000)
-    with pytest.raises(UserError) as raised:
-        format_data(data, tmp_path / "dump", part=part)
-    lines = str(raised.value).splitlines()
-    count = "1 of 2" if part else "1 of 3"
-    assert lines[0] == f"formatting {data}: {count} failed, the others are done:"
-    assert lines[1].startswith("  p1_a: ") and "has 4000 samples but" in lines[1]
-    rates = [
-        audio_info(tmp_path / "dump" / "data" / "wav" / f"{name}.wav").rate
-        for name in ("p1_a", "p1_b", "p2_a")
-    ]
-    assert rates == [24000, 24000 if part else 16000, 16000]
-    assert not (tmp_path / "dump" / "wav.scp").exists()
-
-
-def test_a_recording_damaged_in_its_middle_is_named_and_the_others_are_made(tmp_path):
-    data = make(tmp_path, rate=8000, suffix="flac")
-    damaged = tmp_path / "noisy" / "p1_a.flac"
-    content = damaged.read_bytes()
-    middle = len(content) // 2
-    damaged.write_bytes(content[:middle] + bytes(500) + content[middle + 500 :])
-    with pytest.raises(UserError, match="1 of 3 failed, .*\n.*p1_a.flac: .*damaged"):
-        format_data(data, tmp_path / "dump")
-    damaged.write_bytes(content)
-    before = snapshot(tmp_path / "dump")
-    format_data(data, tmp_path / "dump")
-    assert before.items() <= snapshot(tmp_path / "dump").items()
-    assert len(DataDir.read(tmp_path / "dump").wav) == 3
-
-
 def test_source_and_target_must_differ(tmp_path):
     data = make(tmp_path)
     with pytest.raises(UserError, match="source and target are the same"):
         format_data(data, data)
-
-
-def test_speed_perturbation_changes_length_and_pitch_of_both_alike(tmp_path):
-    data = make(tmp_path)
-    speed_perturb(data, tmp_path / "sp", (0.9, 1.0, 1.1), nj=2)
-    perturbed = DataDir.read(tmp_path / "sp")
-    assert len(perturbed.wav) == 9
-    for factor in (0.9, 1.1):
-        for entries in (perturbed.wav, perturbed.spk1):
-            wave, rate = read_audio(entries[f"sp{factor}-p2_a"])
-            assert rate == 16000 and len(wave) == round(16000 / factor)
-            assert pitch(wave, rate) == pytest.approx(440 * factor, abs=1.0)
 
 
 def test_speed_perturbation_keeps_what_has_factor_one(tmp_path):

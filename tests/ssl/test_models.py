@@ -4,56 +4,14 @@ Their numbers are compared with transformers' models of the same weights, an ind
 implementation.
 """
 
-import math
-import subprocess
-import sys
-
 import pytest
 import torch
 
 from espnet2_bspmpnet.errors import UserError
-from espnet2_bspmpnet.ssl.architectures import ARCHITECTURES, architecture
+from espnet2_bspmpnet.ssl.architectures import architecture
 from espnet2_bspmpnet.ssl.models import SSLModel
 from tests.networks import TINY_UPSTREAM, speech_like
-
-LARGE_FORM = {
-    **TINY_UPSTREAM,
-    "extractor_mode": "layer_norm",
-    "normalize": True,
-    "layer_norm_first": True,
-}
-DATA2VEC_FORM = {**TINY_UPSTREAM, "conv_pos": 15, "pos_conv_depth": 3}
-# form -> upstream of that family, options, transformers' class and options
-FORMS = {
-    "wavlm base": ("wavlm_base", TINY_UPSTREAM, "WavLM"),
-    "wavlm large": ("wavlm_large", TINY_UPSTREAM, "WavLM"),
-    "wav2vec2 base": ("wav2vec2_base_960", TINY_UPSTREAM, "Wav2Vec2"),
-    "wav2vec2 large": ("wav2vec2_large_ll60k", TINY_UPSTREAM, "Wav2Vec2"),
-    "hubert base": ("hubert_base", TINY_UPSTREAM, "Hubert"),
-    "hubert large": ("hubert_large_ll60k", TINY_UPSTREAM, "Hubert"),
-    "data2vec base": ("data2vec_base_960", DATA2VEC_FORM, "Data2VecAudio"),
-    "data2vec large": ("data2vec_large_ll60k", DATA2VEC_FORM, "Data2VecAudio"),
-}
-every_form = pytest.mark.parametrize("form", FORMS)
-
-
-def tiny_ssl(upstream="wavlm_base", upstream_conf=TINY_UPSTREAM, **changes):
-    torch.manual_seed(0)
-    options = {"checkpoint": "random", "finetune": "full", **changes}
-    model = SSLModel(upstream, upstream_conf=upstream_conf, **options)
-    model.load_pretrained()
-    return model
-
-
-def of_form(form, **changes):
-    upstream, conf, _ = FORMS[form]
-    return tiny_ssl(upstream, conf, **changes)
-
-
-def layers_of(ssl, wave, lengths):
-    with torch.no_grad():
-        layers, frames = ssl(wave, lengths)
-        return list(layers), frames
+from tests.ssl_models import FORMS, LARGE_FORM, every_form, layers_of, of_form, tiny_ssl
 
 
 def transformers_twin(form):
@@ -147,70 +105,6 @@ def test_a_padded_batch_gives_what_each_utterance_gives_alone(form):
         assert own[0] == frames[row] == alone[0].size(1)
         for layer, single in zip(together, alone):
             assert torch.allclose(layer[row, : own[0]], single[0], atol=1e-4)
-
-
-def s3prl_layer_outputs(ssl, x, padding):
-    """What s3prl's own forward of the transformer's layers gives, in its [S, B, C]."""
-    x, bias, outputs = x.transpose(0, 1), None, []
-    for layer in ssl.model.encoder.layers:
-        if "gru_rel_pos" in ssl.architecture:
-            x, _, bias = layer(x, self_attn_padding_mask=padding, pos_bias=bias)
-        else:
-            x, _ = layer(x, self_attn_padding_mask=padding)
-        outputs.append(x.transpose(0, 1))
-    return outputs
-
-
-@every_form
-@pytest.mark.parametrize("recomputing", [False, True])
-def test_gradients_are_those_of_s3prl(form, recomputing):
-    undropped = {"dropout": 0.0, "attention_dropout": 0.0}
-    upstream, conf, _ = FORMS[form]
-    conf = {**conf, **undropped}
-    ssl = tiny_ssl(upstream, conf, gradient_checkpointing=recomputing)
-    twin = tiny_ssl(upstream, conf)
-    wave, lengths = speech_like(6000, 4000)
-    layers, frames = ssl.train()(wave, lengths)
-    real = torch.arange(int(frames.max())) < frames[:, None]
-    weighted = [
-        layer * real[:, :, None] * number for number, layer in enumerate(layers)
-    ]
-    sum(layer.square().sum() for layer in weighted).backward()
-
-    twin.train()
-    x = twin._encode_positions(twin._encode_frames(wave, lengths), real)
-    outputs = s3prl_layer_outputs(twin, x, padding_of(twin, real))
-    if twin.model.encoder.layer_norm_first:
-        outputs[-1] = twin.model.encoder.layer_norm(outputs[-1])
-    reference = [out * real[:, :, None] * number for number, out in enumerate(outputs)]
-    sum(layer.square().sum() for layer in reference).backward()
-    expected = {name: parameter.grad for name, parameter in twin.named_parameters()}
-    largest = max(float(grad.abs().max()) for grad in expected.values())
-    for name, parameter in ssl.named_parameters():
-        tolerance = {"rtol": 1e-3, "atol": 1e-5 * largest}
-        assert torch.allclose(parameter.grad, expected[name], **tolerance), name
-
-
-def padding_of(ssl, real):
-    """The mask that this family's attention of s3prl takes."""
-    if "gru_rel_pos" in ssl.architecture:  # of the type of its bias
-        return torch.zeros(real.shape).masked_fill(~real, -math.inf)
-    return ~real
-
-
-def test_relative_position_and_its_gate_take_part():
-    wave, lengths = speech_like(8000)
-    ssl = tiny_ssl().eval()
-    for parameter in ssl.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    before = layers_of(ssl, wave, lengths)[0][-1]
-    attention = ssl.model.encoder.layers[0].self_attn
-    for changed in ("relative_attention_bias.weight", "grep_linear.weight", "grep_a"):
-        with torch.no_grad():
-            torch.nn.init.normal_(attention.get_parameter(changed), std=2.0)
-        after = layers_of(ssl, wave, lengths)[0][-1]
-        assert not torch.allclose(after, before, atol=1e-4), changed
-        before = after
 
 
 def test_stride_and_receptive_field_follow_from_the_convolutions():
@@ -313,69 +207,6 @@ def test_a_waveform_shorter_than_a_frame_gives_one_frame(form, samples):
     layers, frames = layers_of(of_form(form).eval(), wave, lengths)
     assert frames.tolist() == [1]
     assert all(layer.shape == (1, 1, 16) and layer.isfinite().all() for layer in layers)
-
-
-TORCHAUDIO_NAMES = {
-    "wavlm_base": "WAVLM_BASE", "wavlm_base_plus": "WAVLM_BASE_PLUS",
-    "wavlm_large": "WAVLM_LARGE", "hubert_base": "HUBERT_BASE",
-    "hubert_large_ll60k": "HUBERT_LARGE", "wav2vec2_base_960": "WAV2VEC2_BASE",
-    "wav2vec2_large_ll60k": "WAV2VEC2_LARGE_LV60K",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("upstream, name", TORCHAUDIO_NAMES.items())
-def test_named_architectures_are_those_that_torchaudio_publishes(upstream, name):
-    import torchaudio
-
-    bundle = getattr(torchaudio.pipelines, name)
-    theirs, ours = bundle._params, architecture(upstream)
-    modes = {"group_norm": "default", "layer_norm": "layer_norm"}
-    assert ours["extractor_mode"] == modes[theirs["extractor_mode"]]
-    assert ours["conv_feature_layers"] == theirs["extractor_conv_layer_config"]
-    assert ours["conv_bias"] == theirs["extractor_conv_bias"]
-    assert ours["normalize"] == bundle._normalize_waveform
-    assert ours.get("num_buckets") == theirs.get("encoder_num_buckets")
-    assert ours.get("max_distance") == theirs.get("encoder_max_distance")
-    for option, parameter in {
-        "encoder_layers": "num_layers", "encoder_embed_dim": "embed_dim",
-        "encoder_ffn_embed_dim": "ff_interm_features",
-        "encoder_attention_heads": "num_heads", "layer_norm_first": "layer_norm_first",
-        "conv_pos": "pos_conv_kernel", "conv_pos_groups": "pos_conv_groups",
-        "dropout": "dropout", "attention_dropout": "attention_dropout",
-        "activation_dropout": "ff_interm_dropout",
-    }.items():  # fmt: skip
-        assert ours[option] == theirs[f"encoder_{parameter}"], option
-
-
-def parameters_of(upstream, layers):
-    ssl = SSLModel(
-        upstream, upstream_conf={"encoder_layers": layers}, checkpoint="random"
-    )
-    return sum(parameter.numel() for parameter in ssl.parameters())
-
-
-@pytest.mark.parametrize("upstream, size", [
-    ("wavlm_base", 94_381_936), ("wavlm_large", 315_453_120),
-    ("data2vec_base_960", 93_164_288), ("hubert_base", 94_371_712),
-    ("wav2vec2_large_ll60k", 315_438_720)])  # fmt: skip
-def test_named_architectures_have_the_published_sizes(upstream, size):
-    options = ARCHITECTURES[upstream][1]
-    one, two = parameters_of(upstream, 1), parameters_of(upstream, 2)
-    mask_embedding = options["encoder_embed_dim"]  # which only pretraining needs
-    layers = options["encoder_layers"]
-    assert one + (layers - 1) * (two - one) + mask_embedding == size
-
-
-def test_a_family_is_imported_alone_and_without_network():
-    probe = (
-        "import sys, socket; socket.socket.connect = None\n"
-        "from espnet2_bspmpnet.ssl.models import SSLModel\n"
-        "assert not any(name.startswith('s3prl') for name in sys.modules)\n"
-        f"SSLModel('hubert_base', upstream_conf={TINY_UPSTREAM}, checkpoint='random')\n"
-        "loaded = {name for name in sys.modules if name.startswith('s3prl.')}\n"
-        "assert not loaded & {'s3prl.hub', 's3prl.nn', 's3prl.upstream.wavlm'}, loaded"
-    )
-    subprocess.run([sys.executable, "-c", probe], check=True)
 
 
 @pytest.fixture
