@@ -23,13 +23,16 @@ from tests.enhancers import Neighbours
 from tests.networks import TINY, tiny_separator
 
 RATE = 1000
+# What is started in the background of a script ignores Ctrl-C, a terminal's does not.
 INTERRUPTED = """
+import signal
 import sys
 from espnet2_bspmpnet import cli
 from espnet2_bspmpnet.inference import runner
 from tests.enhancers import slow
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     runner.load_enhancer = slow
     sys.exit(cli.main(["enhance", "--model", "m", *sys.argv[1:]]))
 """
