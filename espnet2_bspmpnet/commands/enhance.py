@@ -93,6 +93,10 @@ def _check_usage(options: argparse.Namespace) -> None:
         problem = "--output is for one file; give --output_dir"
     elif options.output_dir is None and options.output is None and not reads_stdin:
         problem = "say where to: --output_dir OUT, or -o FILE for one file"
+    elif not options.output_dir and (
+        options.shard or options.retry or options.skip_existing
+    ):
+        problem = "--shard, --retry and --skip_existing go with --output_dir"
     elif options.output in (None, "-") and not options.output_dir and _is_terminal():
         problem = "sound is not for the terminal; give -o FILE, or put | or > after it"
     else:

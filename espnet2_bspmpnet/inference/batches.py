@@ -171,20 +171,20 @@ class Batches:
 
         try:
             with item.open() as recording:
-                gain = self.outputs.write(item.task, recording, blocks(recording))
+                notes = self.outputs.write(item.task, recording, blocks(recording))
         except TROUBLE as error:
             return _failure(item.task, error)
-        return Done(item.task, item.seconds, time.perf_counter() - start, gain)
+        return Done(item.task, item.seconds, time.perf_counter() - start, *notes)
 
     def _write(
         self, item: _Input, wave: np.ndarray, took: float, report: Report
     ) -> None:
         try:
-            gain = self.outputs.write(item.task, item.recording, [wave])
+            notes = self.outputs.write(item.task, item.recording, [wave])
         except TROUBLE as error:
             report(_failure(item.task, error))
         else:
-            report(Done(item.task, item.seconds, took, gain))
+            report(Done(item.task, item.seconds, took, *notes))
 
 
 def _read(items: Sequence[_Input]) -> Iterator[Job]:

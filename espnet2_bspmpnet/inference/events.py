@@ -22,6 +22,7 @@ class Done(NamedTuple):
     audio: float  # seconds that it lasts
     took: float  # seconds of computing
     gain_db: float = 0.0  # that kept it from clipping, or normalised it
+    note: str = ""  # why its format is not the input's
 
 
 class Failed(NamedTuple):

@@ -30,6 +30,7 @@ class Meter:
         self.audio = 0.0  # seconds enhanced
         self._files = 0.0  # done or failed, those under way by their shares
         self._begun = self._shown = time.perf_counter()
+        self._noted = False
         self._shares: dict[Task, float] = defaultdict(float)  # of long ones under way
         self._bar = tqdm(
             total=total,
@@ -49,6 +50,9 @@ class Meter:
             return
         if isinstance(event, Done):
             self.done += 1
+            if event.note and not self._noted:  # once: there may be a million
+                self._noted = True
+                self._bar.write(event.note, file=sys.stderr)
             self._advance(1 - begun, event.audio * (1 - begun))
         else:
             self._show(event)
@@ -72,9 +76,11 @@ class Meter:
             f"{self.done} of {self.total} recordings enhanced:"
             f" {_duration(self.audio)} of audio in {_duration(took)} ({self._speed})"
         ]
+        to_do = self.total - self.done - self.skipped - self.failed
         for number, what in (
             (self.skipped, "left as they are"),
             (self.failed, "failed"),
+            (to_do, "still to do: run it again with --skip_existing"),
         ):
             if number:
                 parts.append(f"{number} {what}")

@@ -62,7 +62,7 @@ class Outputs:
 
     def write(
         self, task: Task, recording: Recording, blocks: Iterable[np.ndarray]
-    ) -> float:
+    ) -> tuple[float, str]:
         """Write an enhanced recording, whole or not at all.
 
         Args:
@@ -71,7 +71,8 @@ class Outputs:
             blocks: samples [C, n].
 
         Returns:
-            the gain in dB that kept it from clipping, or normalised it.
+            the gain in dB that kept it from clipping, or normalised it; and a note if
+            the input's format cannot be written.
 
         Raises:
             UserError: it would overwrite its input, or cannot be written so.
@@ -98,7 +99,7 @@ class Outputs:
             with naming(Path(path)):
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 os.replace(part, path)
-        return writer.gain_db
+        return writer.gain_db, chosen.note
 
 
 def _are_same(path: str, other: str) -> bool:

@@ -150,6 +150,7 @@ def test_tasks_of_a_slurm_array_have_shares(noisy, loaded, monkeypatch, capsys):
         ("- a.wav --model m -o c.wav", "the standard input (-) is enhanced alone"),
         ("- --model m --output_dir out", "the standard input (-) is enhanced alone"),
         ("--model m --output_dir out", "required: INPUT"),
+        ("a.wav --model m -o b.wav --retry", "go with --output_dir"),
         ("noisy --model m --output_dir out --shard 3/2", "'3/2' is no part; write"),
         ("noisy --model m --output_dir out --nj 0", "'0' is no whole number of 1 or"),
         ("noisy --model m --output_dir out --format m4a", "invalid choice: 'm4a'"),
@@ -264,7 +265,7 @@ def test_ctrl_c_ends_with_status_130_a_summary_and_whole_outputs(
     os.killpg(process.pid, signal.SIGINT)  # as the terminal does, to all of them
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in said
-    assert " of 20 recordings enhanced: " in said
+    assert " of 20 recordings enhanced: " in said and " still to do: run it " in said
     assert "interrupted; run it again" in said
     for path in out.rglob("*.wav"):
         assert soundfile.info(path).frames >= 500

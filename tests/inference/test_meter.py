@@ -12,9 +12,10 @@ def task(name):
 
 
 def test_the_summary_counts_what_was_reported(capsys):
-    meter = Meter(5)
+    meter = Meter(6)
     meter.skip()
-    meter.report(Done(task("a"), 30.0, 1.0))
+    for name in "ab":
+        meter.report(Done(task(name), 15.0, 1.0, note="a.wav: became 16 bits"))
     meter.report(Progress(task("long"), 0.25, 1800.0))
     meter.report(Progress(task("long"), 0.75, 5400.0))
     meter.report(Done(task("long"), 7200.0, 1.0))
@@ -22,11 +23,13 @@ def test_the_summary_counts_what_was_reported(capsys):
     meter.report(Failed(task("cut"), "is truncated"))
     meter.close()
     assert re.fullmatch(
-        r"2 of 5 recordings enhanced: 2\.02 h of audio in \d\.\d s \(\d+\.\d x real"
-        r" time\), 1 left as they are, 1 failed",
+        r"3 of 6 recordings enhanced: 2\.02 h of audio in \d\.\d s \(\d+\.\d x real"
+        r" time\), 1 left as they are, 1 failed, 1 still to do: run it"
+        r" again with --skip_existing",
         meter.summary(),
     )
-    assert "cut.wav: is truncated\n" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "cut.wav: is truncated\n" in shown and shown.count("became 16 bits") == 1
 
 
 def test_only_the_first_failures_are_shown(capsys):

@@ -20,9 +20,10 @@ WAVE = 0.5 * np.sin(np.arange(800, dtype=np.float32))[None]
 def written(path, output, outputs, wave=WAVE):
     """Write to the output of a recording; give what libsndfile says of it."""
     with open_recording(path) as recording:
-        gain = outputs.write(Task(str(path), str(output)), recording, [wave])
+        gain, note = outputs.write(Task(str(path), str(output)), recording, [wave])
     info = soundfile.info(output)
     assert info.samplerate == recording.rate and info.frames == wave.shape[1]
+    assert bool(note) == (info.subtype == "PCM_16" and path.name == "gsm.wav")
     return info.format, info.subtype, round(gain, 1)
 
 
@@ -58,7 +59,7 @@ def test_the_format_is_the_inputs_or_as_the_name_says(
 
 
 def test_a_format_that_cannot_be_written_becomes_the_one_of_its_name(tmp_path):
-    path = tmp_path / "a.wav"
+    path = tmp_path / "gsm.wav"
     soundfile.write(path, WAVE[0], 8000, "GSM610")
     assert written(path, tmp_path / "out.wav", Outputs()) == ("WAV", "PCM_16", 0)
 
