@@ -138,6 +138,12 @@ def add_commands(add: Callable) -> None:
     )
     argument("--output_dir", metavar="OUT", help="folder for outputs, as inputs lie")
     argument("-o", "--output", metavar="FILE", help="output for a single input")
+    _add_model_options(argument)
+    _add_format_options(argument)
+    _add_run_options(argument)
+
+
+def _add_model_options(argument: Callable) -> None:
     argument("--device", default="cpu", help="such as cpu, cuda or cuda:1")
     argument(
         "--precision",
@@ -174,8 +180,11 @@ def add_commands(add: Callable) -> None:
         "--window",
         type=positive,
         metavar="SECONDS",
-        help="enhance longer recordings piece by piece (default: what fits in 2 GiB)",
+        help="enhance longer recordings piece by piece (default: 60, or what fits in 2 GiB)",
     )
+
+
+def _add_format_options(argument: Callable) -> None:
     argument("--normalize", action="store_true", help="bring peaks to -1 dBFS")
     argument(
         "--format",
@@ -188,6 +197,9 @@ def add_commands(add: Callable) -> None:
         choices=BITS,
         help="of a sample (default: as the input)",
     )
+
+
+def _add_run_options(argument: Callable) -> None:
     argument(
         "--nj",
         type=positive,
