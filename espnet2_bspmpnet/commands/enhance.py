@@ -180,7 +180,8 @@ def _add_model_options(argument: Callable) -> None:
         "--window",
         type=positive,
         metavar="SECONDS",
-        help="enhance longer recordings piece by piece (default: 60, or what fits in 2 GiB)",
+        help="enhance longer recordings piece by piece (default: 60, or what fits in"
+        " 2 GiB)",
     )
 
 
