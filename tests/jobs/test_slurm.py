@@ -148,7 +148,7 @@ def test_scripts_pass_shellcheck(repository):
     assert checked.stdout == ""
 
 
-def test_without_slurm_the_mend_is_told(tmp_path):
+def test_without_slurm_the_fix_is_named(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1]), "PATH": "/none"}
     done = completed(COMMAND, "a.log", "true", cwd=tmp_path, env=environment)
     assert done.returncode == 1

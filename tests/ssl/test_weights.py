@@ -265,7 +265,7 @@ class Dictionary:
     """As in fairseq's original HuBERT: a class that is not there to be loaded."""
 
 
-def test_a_pickle_that_needs_foreign_code_names_it_and_the_mend(tmp_path):
+def test_a_pickle_that_needs_foreign_code_names_it_and_the_fix(tmp_path):
     path = tmp_path / "hubert.pt"
     torch.save({"task_state": [Dictionary()], "model": MODEL}, path)
     with pytest.raises(UserError, match="test_weights.Dictionary") as said:
