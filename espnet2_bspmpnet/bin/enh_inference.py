@@ -35,8 +35,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data_path_and_name_and_type", action="append", default=[])
     parser.add_argument("--fs", type=sampling_rate, default=SAMPLE_RATE)
     parser.add_argument("--ngpu", type=int, default=0)
-    _add_own(parser, lambda word: word == "true")
+    _add_own(parser, _boolean)
     return parser
+
+
+def _boolean(word: str) -> bool:
+    if word.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{word!r}: give true or false")
+    return word.lower() == "true"
 
 
 def _add_own(parser: argparse.ArgumentParser, boolean) -> None:
