@@ -133,6 +133,7 @@ train=${raw}/${train_set}${sp}
 valid=${raw}/${valid_set}
 model=${enh_exp}/${inference_model}
 noises=${train_set}_noise # a set of noises to mix the training set with, if stage 1 made it
+rooms=${train_set}_rir    # likewise of room responses
 train_config=${enh_exp}/train.yaml # the config with all that it inherits
 threads=$((inference_nj > 0 ? $(nproc) / inference_nj : 1)) # more than cores are slow
 inference_ngpu=0
@@ -157,7 +158,8 @@ if [[ ${skip_data_prep} == false ]]; then
     fi
     if in_stage 3 "format data/ to ${raw}/"; then
         rm -f "${raw}/${noises}/noise_db_range"
-        more=$([[ ! -d data/${noises} ]] || echo "${noises}")
+        more=$(for set in "${noises}" "${rooms}"; do [[ ! -d data/${set} ]] || echo "${set}"; done)
+        [[ -d data/${rooms} ]] || rm -rf "${raw:?}/${rooms}"
         for set in "${train_set}${sp}" "${valid_set}" ${test_sets} ${more}; do
             case ${raw}/${set} in # stage 4 leaves test sets as they are
                 "${train}" | "${valid}") dump=${raw}/org/${set} ;;

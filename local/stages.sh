@@ -52,6 +52,7 @@ train_network() {
     if [[ -f ${raw}/${noises}/noise_db_range ]]; then
         command+=(--noise_scp "${raw}/${noises}/wav.scp" --short_noise_thres 0
             "--noise_db_range=$(<"${raw}/${noises}/noise_db_range")")
+        [[ ! -f ${raw}/${rooms}/wav.scp ]] || command+=(--rir_scp "${raw}/${rooms}/wav.scp")
     fi
     command+=(--fold_length 80000 --fold_length 80000 --resume true --ngpu "${ngpu}"
         --multiprocessing_distributed true)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from espnet2_bspmpnet.corpora.speech_level import active_power
+from espnet2_bspmpnet.data.speech_level import active_power
 
 RATE = 16000
 

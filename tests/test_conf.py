@@ -22,9 +22,9 @@ PAGE = REPOSITORY / "docs/configurations.md"
 RECIPE = REPOSITORY / "egs2/mini/enh1"
 LARGE = CONF / "train_bsp_mpnet_wavlm_large.yaml"
 ABLATION = sorted(CONF.glob("ablation/*.yaml"))
-VARIANTS = sorted([*CONF.glob("train_*.yaml"), *ABLATION])
-VARIANTS.remove(LARGE)
-CONFIGS = sorted([LARGE, *VARIANTS])
+PLUS, SMALL = CONF / "train_bsp_mpnet_plus.yaml", CONF / "train_small.yaml"
+CONFIGS = sorted([*CONF.glob("train_*.yaml"), *ABLATION])
+VARIANTS = [path for path in CONFIGS if path not in (LARGE, PLUS, SMALL)]
 WHAMR = REPOSITORY / "egs2/whamr/enh1/conf"
 TABLE_IV = ("w/o PF", "w/o PCS", "w/o FS-SSL", "w/o MP-2DC", "w/o Mag.", "w/o Pha.")
 TABLE_IV += ("w/o REMA", "w/o Mask Gate")
@@ -137,7 +137,7 @@ def test_plus_gives_the_same_at_any_level_and_the_complete_one_does_not():
 
 
 def test_files_are_named_by_their_ssl_models():
-    for path in CONF.glob("train_*.yaml"):
+    for path in CONF.glob("train_bsp_mpnet_*.yaml"):
         model = path.stem.removeprefix("train_bsp_mpnet_").replace(
             "plus", "wavlm_large"
         )

@@ -109,6 +109,8 @@ def _add_own_data(add: Callable) -> None:
         if function is mixed_corpus:
             argument("--clean_dir", required=True, help="folder of clean speech")
             argument("--noise_dir", required=True, help="folder of noises")
+            argument("--rir_dir", help="folder of room impulse responses")
+            argument("--splits", help='file of "<path> <train|valid|test>"')
             argument("--corpus_dir", required=True, help="for mixtures that stay")
             what = "lowest and highest SNR in dB"
             argument("--snr_range", type=numbers, default="0 15", help=what)

@@ -9,21 +9,23 @@ model's rate: noise above its band does not count.
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from espnet2_bspmpnet.corpora import pairs
 from espnet2_bspmpnet.corpora.pairs import Folder, Tables
-from espnet2_bspmpnet.corpora.speech_level import active_power
-from espnet2_bspmpnet.data.audio import read_audio, resample, write_audio
-from espnet2_bspmpnet.data.datadir import DataDir
+from espnet2_bspmpnet.data.speech_level import active_power
+from espnet2_bspmpnet.data.audio import SUFFIXES, read_audio, resample, write_audio
+from espnet2_bspmpnet.data.datadir import DataDir, read_scp
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.atomic import write_text
 from espnet2_bspmpnet.sample_rate import SAMPLE_RATE
 
 NOISE_SUFFIX = "_noise"  # of the data directory of a training set's noises
+RIR_SUFFIX = "_rir"  # of that of its room responses
+SETS = ("train", "valid", "test")
 DB_RANGE = "noise_db_range"  # file in it: the SNRs, as ESPnet's option of that name
 FEWEST_NOISES = 3  # one for each set
 PEAK = 0.99  # of a mixture, full scale being 1
@@ -38,13 +40,16 @@ def prepare(
     given: Mapping[str, tuple[Folder | None, Folder | None]],
     snr_range: Sequence[float] = (0.0, 15.0),
     seed: int = 0,
+    rir_dir: Folder | None = None,
+    splits: Folder | None = None,
 ) -> None:
     """Write data directories of clean speech to be mixed with noise.
 
     The training set has the clean files as noisy ones, too; beside it, in
-    ``<train_set>_noise``, are the noises to mix with them.  A validation or test set
-    without folders of its own is held out and mixed once: about a tenth of the clean
-    files, as :func:`pairs.prepare` chooses them, and of the noises.
+    ``<train_set>_noise``, are the noises to mix with them, and in ``<train_set>_rir`` the
+    room responses.  A validation or test set without folders of its own is held out and
+    mixed once: by ``splits``, or about a tenth of the clean files, as
+    :func:`pairs.prepare` chooses them, and of the noises.
 
     Args:
         clean_dir: clean speech (.wav, .flac or .ogg), mono, of any rate.
@@ -53,6 +58,8 @@ def prepare(
         data_dir, names, given: see :func:`pairs.prepare`.
         snr_range: lowest and highest SNR in dB.
         seed: of the mixtures; the same seed, the same samples.
+        rir_dir: room impulse responses, likewise, or None.
+        splits: see :func:`read_splits`; files that it does not name are left out.
 
     Raises a UserError if a folder is missing or empty, a file unreadable, of several
     channels or silent, there are too few noises, or the range is impossible.
@@ -61,10 +68,18 @@ def prepare(
     if Path(noise_dir).resolve() == Path(clean_dir).resolve():
         raise UserError(f"{noise_dir}: is given for clean speech and noise alike")
     sets, missing = pairs.given_sets(names, given)
-    clean, noise = pairs.find_files(clean_dir), pairs.find_files(noise_dir)
-    _check_sound([*clean.values(), *noise.values()])
-    clean, held_out = pairs.hold_out(clean, missing, "clean files")
-    noise, noises_of = _hold_out_noises(noise_dir, noise, missing)
+    if splits is not None:
+        find = partial(_find_split, read_splits(splits), splits)
+        clean, held_out = _split(clean_dir, find(clean_dir), names, missing)
+        noise, noises_of = _split(noise_dir, find(noise_dir), names, missing)
+        rooms = find(rir_dir)["train"] if rir_dir else {}
+    else:
+        clean, noise = pairs.find_files(clean_dir), pairs.find_files(noise_dir)
+        rooms = pairs.find_files(rir_dir) if rir_dir else {}
+        clean, held_out = pairs.hold_out(clean, missing, "clean files")
+        noise, noises_of = _hold_out_noises(noise_dir, noise, missing)
+    used = [clean, noise, rooms, *held_out.values(), *noises_of.values()]
+    _check_sound({path for part in used for path in part.values()})
     both = {utterance: (path, path) for utterance, path in clean.items()}
     found, tables = {**sets, names["train"]: both}, {}
     for name in missing:
@@ -76,11 +91,61 @@ def prepare(
         (DataDir.of_pairs(data / name, files), tables.get(name, {}))
         for name, files in found.items()
     ]
-    wav = {name: str(path) for name, path in noise.items()}
     noise_set = data / f"{names['train']}{NOISE_SUFFIX}"
-    noises = DataDir(noise_set, wav, spk1=None, utt2spk={name: name for name in wav})
-    pairs.write_checked([*directories, (noises, {})])
+    rir_set = data / f"{names['train']}{RIR_SUFFIX}"
+    for path, part in ((noise_set, noise), (rir_set, rooms)):
+        wav = {name: str(file) for name, file in part.items()}
+        if wav:
+            one = DataDir(path, wav, spk1=None, utt2spk={name: name for name in wav})
+            directories.append((one, {}))
+    pairs.write_checked(directories)
     write_text(noise_set / DB_RANGE, f"{low:g}_{high:g}\n")
+
+
+def read_splits(path: Folder) -> dict[str, str]:
+    """Read which set a file is for, by lines "<path> <train|valid|test>".
+
+    A path is that of an audio file without its suffix, seen from the folder that holds
+    it (clean_dir, noise_dir or rir_dir); a folder's name stands for all that it holds.
+
+    Raises a UserError for another word.
+    """
+    splits = read_scp(path)
+    wrong = [f"{name} {part}" for name, part in splits.items() if part not in SETS]
+    if wrong:
+        raise UserError(f"{path}: {wrong[0]!r}: the set is one of {', '.join(SETS)}")
+    return splits
+
+
+def _find_split(
+    splits: Mapping[str, str], name: Folder, folder: Folder
+) -> dict[str, dict[str, Path]]:
+    """Find the files below a folder that each set is given: names are paths with "-"."""
+    found: dict[str, dict[str, Path]] = {part: {} for part in SETS}
+    root = Path(folder).absolute()
+    for path in sorted(root.rglob("*")):
+        relative = path.relative_to(root).with_suffix("")
+        if path.suffix.lower() in SUFFIXES and not relative.name.startswith("."):
+            above = (str(place) for place in (relative, *relative.parents))
+            part = next((splits[place] for place in above if place in splits), None)
+            if part is not None:
+                found[part]["-".join(relative.parts)] = path
+    if not found["train"]:
+        raise UserError(f"{folder}: {name} names none of its files for training")
+    return found
+
+
+def _split(
+    folder: Folder,
+    found: dict[str, dict[str, Path]],
+    names: Mapping[str, str],
+    missing: Sequence[str],
+) -> tuple[dict[str, Path], dict[str, dict[str, Path]]]:
+    held_out = {names[part]: found[part] for part in SETS if names[part] in missing}
+    for name, files in held_out.items():
+        if not files:
+            raise UserError(f"{folder}: the splits name none of its files for {name}")
+    return found["train"], held_out
 
 
 def mix(

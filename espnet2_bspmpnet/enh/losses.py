@@ -1,6 +1,7 @@
 """The loss (Eqs. 11-15), and what ESPnet needs to compute it."""
 
 from collections.abc import Iterable
+from functools import cache
 
 import torch
 from espnet2.enh.loss.criterions.time_domain import TimeDomainLoss
@@ -9,6 +10,11 @@ from torch import Tensor
 
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.network.spectrum import wrap_phase
+
+POWER = 0.3  # exponent of compressed magnitudes, the field's usual
+SMALLEST = (
+    1e-3  # magnitude, some 60 dB below speech: below it the compression is linear
+)
 
 
 def anti_wrap(t: Tensor) -> Tensor:
@@ -61,6 +67,21 @@ def instantaneous_frequency_loss(
     return masked_mean(anti_wrap(error), pairs) if pairs.any() else error.sum() * 0
 
 
+def power_law(spectrum: Tensor) -> Tensor:
+    """Compress a spectrum's magnitudes further, from log(1 + |X|) to |X|^.3.
+
+    Args:
+        spectrum: complex spectrum whose magnitudes are log(1 + |X|).
+    """
+    magnitude = spectrum.abs().clamp(min=SMALLEST)
+    return spectrum * (torch.expm1(magnitude) ** POWER / magnitude)
+
+
+def power_law_magnitude_loss(target: Tensor, estimate: Tensor, mask: Tensor) -> Tensor:
+    """Squared error of magnitudes |X|^.3, of complex spectra [B, F, T]."""
+    return masked_mean((target.abs() - estimate.abs()).square(), mask)
+
+
 class BSPMPNetLoss(TimeDomainLoss):
     """L = l1 L_Mag + l2 L_Pha + l3 L_Com over the decoders' outputs (Eq. 15).
 
@@ -75,6 +96,10 @@ class BSPMPNetLoss(TimeDomainLoss):
         instantaneous_frequency_weight: of an optional phase term of MP-SENet.
         consistency_weight: of the squared error between the estimate and the spectrum
             of its own waveform, optional.
+        power_law_magnitude_weight: of the squared error of magnitudes |X|^.3 of the
+            estimate's waveform, optional.
+        power_law_complex_weight: of the squared error of the complex spectra with those
+            magnitudes, optional.
 
     Raises:
         UserError: for a negative weight or none at all.
@@ -88,6 +113,8 @@ class BSPMPNetLoss(TimeDomainLoss):
         group_delay_weight: float = 0.0,
         instantaneous_frequency_weight: float = 0.0,
         consistency_weight: float = 0.0,
+        power_law_magnitude_weight: float = 0.0,
+        power_law_complex_weight: float = 0.0,
     ):
         super().__init__("bsp_mpnet_loss")
         weights = {
@@ -97,6 +124,8 @@ class BSPMPNetLoss(TimeDomainLoss):
             "group_delay": group_delay_weight,
             "instantaneous_frequency": instantaneous_frequency_weight,
             "consistency": consistency_weight,
+            "power_law_magnitude": power_law_magnitude_weight,
+            "power_law_complex": power_law_complex_weight,
         }
         if min(weights.values()) < 0 or not any(weights.values()):
             raise UserError(
@@ -113,19 +142,22 @@ class BSPMPNetLoss(TimeDomainLoss):
         """
         magnitude, phase = (part.float() for part in ref)
         estimate, mask = inf.estimate, inf.estimate.mask
+        target = cache(lambda: torch.polar(magnitude, phase))
+        resynthesised = cache(inf.resynthesised)
+        compressed = cache(lambda: (power_law(target()), power_law(resynthesised())))
         parts = {
             "magnitude": lambda: magnitude_loss(magnitude, estimate.magnitude, mask),
             "phase": lambda: phase_loss(phase, estimate.phase, mask),
-            "complex": lambda: complex_loss(
-                torch.polar(magnitude, phase), inf.spectrum(), mask
-            ),
+            "complex": lambda: complex_loss(target(), inf.spectrum(), mask),
             "group_delay": lambda: group_delay_loss(phase, estimate.phase, mask),
             "instantaneous_frequency": lambda: instantaneous_frequency_loss(
                 phase, estimate.phase, mask
             ),
-            "consistency": lambda: complex_loss(
-                inf.resynthesised(), inf.spectrum(), mask
+            "consistency": lambda: complex_loss(resynthesised(), inf.spectrum(), mask),
+            "power_law_magnitude": lambda: power_law_magnitude_loss(
+                *compressed(), mask
             ),
+            "power_law_complex": lambda: complex_loss(*compressed(), mask),
         }
         return {name: parts[name]() for name in self.weights}
 

@@ -1,7 +1,8 @@
 """The separator's options: each check raises a UserError that names what is allowed."""
 
 from espnet2_bspmpnet.errors import UserError
-from espnet2_bspmpnet.network.bsp_mpnet import PHASE_PATHS
+from espnet2_bspmpnet.network.bsp_mpnet import DECODERS, PHASE_PATHS
+from espnet2_bspmpnet.network.spectrum import WINDOWS
 
 LEVELS = ("rms", "none")
 PCS_OUTPUTS = ("boosted", "natural")
@@ -17,16 +18,22 @@ def check_input_dim(input_dim: int) -> None:
 
 
 def check_choices(
-    *, level: str, pcs_output: str, phase_path: str, magnitude_path: bool
+    *, phase_path: str, magnitude_path: bool, decoder: str, **choices: str
 ) -> None:
     """Check the options that are one of several words."""
     for name, value, allowed in (
-        ("level", level, LEVELS),
-        ("pcs_output", pcs_output, PCS_OUTPUTS),
+        ("level", choices["level"], LEVELS),
+        ("pcs_output", choices["pcs_output"], PCS_OUTPUTS),
+        ("window", choices["window"], tuple(WINDOWS)),
+        ("decoder", decoder, DECODERS),
         ("phase_path", phase_path, PHASE_PATHS),
     ):
         if value not in allowed:
             raise UserError(f"{name}: {value!r} is not one of {', '.join(allowed)}")
+    if decoder == "bands" and phase_path == "mask":
+        raise UserError(
+            "phase_path: mask goes with decoder: flat; with bands choose rotation"
+        )
     if not magnitude_path and phase_path == "none":
         raise UserError(
             "magnitude_path: false together with phase_path: none leaves nothing"

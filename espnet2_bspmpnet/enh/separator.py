@@ -33,7 +33,8 @@ class SpectralEstimate(NamedTuple):
         lengths: samples of each utterance [B].
         target: clean waveform [B, L] -> target magnitude and phase, with the window,
             the level and the PCS of this very estimate.
-        resynthesised: () -> complex spectrum [B, F, T] of the estimate's waveform.
+        resynthesised: () -> complex spectrum [B, F, T] of the estimate's waveform, its
+            magnitude compressed as the estimate's.
     """
 
     estimate: Estimate
@@ -58,6 +59,7 @@ class BSPMPNetSeparator(AbsSeparator):
         n_fft: FFT length in samples, even (Section IV-C).
         win_length: window length in samples, at most n_fft.
         hop_length: hop in samples, at most half a window.
+        window: "hamming" (ours; the paper is silent), "hann" or "sqrt_hann".
         level: "rms" scales the input to a fixed RMS and undoes it at the output; "none"
             takes it as it is.
         pcs_input: the encoders see X^ instead of X' (Eq. 2).
@@ -66,7 +68,8 @@ class BSPMPNetSeparator(AbsSeparator):
             natural one; "natural" without.  Can be changed at inference.
         coarse_encoder: false is "w/o MP-2DC".
         coarse_channels: feature maps of the coarse encoder.
-        upstream: SSL architecture, a name in ssl.architectures.ARCHITECTURES.
+        upstream: SSL architecture, a name in ssl.architectures.ARCHITECTURES; "none"
+            does without.
         upstream_conf: options that differ from that architecture.
         checkpoint: file or folder with the SSL model's pretrained weights, "random", or
             None to download the upstream's released ones (once).
@@ -81,15 +84,20 @@ class BSPMPNetSeparator(AbsSeparator):
         feature_cache: with ``finetune: none``, folder where training keeps the SSL
             features of utterances; not together with random crops.
         fs_ssl: false is "w/o FS-SSL".
-        decoder_dim: d, channels of the REMA decoders.
-        num_blocks: REMA blocks of each decoder.
+        decoder: "flat" is the paper's two REMA decoders; "bands" is this project's own
+            (network/bands.py), which has no use for the coarse encoder, ``rema`` and
+            ``mask_gate``.
+        decoder_dim: d, channels of the REMA decoders, or of a band.
+        num_blocks: REMA blocks of each decoder, or blocks of the bands.
         num_heads: attention heads.
         ffn_expansion: hidden channels of the FFNs as a multiple of d.
+        num_bands: K, of the decoder "bands".
         dropout: probability in the decoders.
         rema: false is "w/o REMA".
         mask_gate: false is "w/o Mask Gate": a plain sigmoid.
         magnitude_path: false is "w/o Mag.": the noisy magnitude is kept.
-        phase_path: "mask" (the paper), "residual", "atan2", or "none" ("w/o Pha.").
+        phase_path: "mask" (the paper), "residual", "atan2", "rotation", or "none" ("w/o
+            Pha."); the bands have no mask of the phase.
 
     Raises:
         UserError: for a value that is not allowed, with those that are.
@@ -104,6 +112,7 @@ class BSPMPNetSeparator(AbsSeparator):
         n_fft: int = 512,
         win_length: int = 400,
         hop_length: int = 100,
+        window: str = "hamming",
         level: str = "none",
         pcs_input: bool = True,
         pcs_target: bool = True,
@@ -120,10 +129,12 @@ class BSPMPNetSeparator(AbsSeparator):
         save_ssl: bool = True,
         feature_cache: str | None = None,
         fs_ssl: bool = True,
+        decoder: str = "flat",
         decoder_dim: int = 512,
         num_blocks: int = 2,
         num_heads: int = 8,
         ffn_expansion: int = 4,
+        num_bands: int = 32,
         dropout: float = 0.1,
         rema: bool = True,
         mask_gate: bool = True,
@@ -133,16 +144,17 @@ class BSPMPNetSeparator(AbsSeparator):
         super().__init__()
         check_input_dim(input_dim)
         check_choices(
-            level=level, pcs_output=pcs_output,
+            level=level, pcs_output=pcs_output, window=window, decoder=decoder,
             phase_path=phase_path, magnitude_path=magnitude_path,
         )  # fmt: skip
         check_frames(n_fft=n_fft, win_length=win_length, hop_length=hop_length)
         check_sizes(
             decoder_dim=decoder_dim, num_heads=num_heads, num_blocks=num_blocks,
             ffn_expansion=ffn_expansion, coarse_channels=coarse_channels,
+            num_bands=num_bands,
         )  # fmt: skip
         self.level, self.pcs_output = level, pcs_output
-        ssl = SSLModel(
+        ssl = None if upstream == "none" else SSLModel(
             upstream, upstream_conf=upstream_conf, checkpoint=checkpoint,
             finetune=finetune, layers=layers, lr_scale=ssl_lr_scale,
             gradient_checkpointing=gradient_checkpointing, save_weights=save_ssl,
@@ -150,6 +162,7 @@ class BSPMPNetSeparator(AbsSeparator):
         )  # fmt: skip
         self.bsp_mpnet = build_bsp_mpnet(
             ssl, n_fft=n_fft, win_length=win_length, hop_length=hop_length,
+            window=window, decoder=decoder, num_bands=num_bands,
             pcs_input=pcs_input, pcs_target=pcs_target, fs_ssl=fs_ssl,
             coarse_encoder=coarse_encoder, coarse_channels=coarse_channels,
             decoder_dim=decoder_dim, num_blocks=num_blocks, num_heads=num_heads,

@@ -48,7 +48,8 @@ def load_separator(conf: dict, model_file: Path, name: str) -> BSPMPNetSeparator
     separator.load_state_dict(
         {name.removeprefix(PREFIX): tensor for name, tensor in state.items()}
     )
-    if not separator.bsp_mpnet.ssl.has_weights:
+    ssl = separator.bsp_mpnet.ssl
+    if ssl is not None and not ssl.has_weights:
         raise UserError(
             f"{model_file}: was saved without its SSL weights and does not say which"
             f" they were; {GET_AGAIN}"

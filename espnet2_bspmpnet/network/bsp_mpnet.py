@@ -5,16 +5,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from espnet2_bspmpnet.network.bands import Bands
 from espnet2_bspmpnet.network.coarse_encoder import CoarseEncoder
 from espnet2_bspmpnet.network.frames import frame_mask
 from espnet2_bspmpnet.network.fs_ssl import FSSSL, FrameAlignment
 from espnet2_bspmpnet.network.old_names import rename_tensors
 from espnet2_bspmpnet.network.pcs import PCS
-from espnet2_bspmpnet.network.phase import ParallelPhase, ResidualPhase
+from espnet2_bspmpnet.network.phase import PHASE_READINGS, PhaseHead
 from espnet2_bspmpnet.network.rema import REMA, MaskedEstimate, MaskGate
 from espnet2_bspmpnet.network.spectrum import Spectrum
 
-PHASE_PATHS = ("mask", "residual", "atan2", "none")
+DECODERS = ("flat", "bands")
+PHASE_PATHS = ("mask", *PHASE_READINGS, "none")
 
 
 class Estimate(NamedTuple):
@@ -79,10 +81,11 @@ class BSPMPNet(nn.Module):
     Args:
         spectrum: waveform <-> magnitude and phase (Eq. 1).
         pcs: perceptual contrast stretching (Eq. 2).
-        ssl: waveform and lengths -> layers and frames (an SSLModel).
+        ssl: waveform and lengths -> layers and frames (an SSLModel); None does without.
         fs_ssl: layers -> magnitude- and phase-related features (Eqs. 3-5).
         magnitude_path: None keeps the noisy magnitude.
         phase_path: None keeps the noisy phase.
+        bands: the decoder of both in place of the two paths.
         pcs_input: the encoder sees the boosted magnitude.
         pcs_target: mask and estimate live in the PCS domain.
     """
@@ -92,10 +95,11 @@ class BSPMPNet(nn.Module):
         *,
         spectrum: Spectrum,
         pcs: PCS,
-        ssl: nn.Module,
-        fs_ssl: FSSSL,
-        magnitude_path: DecoderPath | None,
-        phase_path: DecoderPath | None,
+        ssl: nn.Module | None = None,
+        fs_ssl: FSSSL | None = None,
+        magnitude_path: DecoderPath | None = None,
+        phase_path: DecoderPath | None = None,
+        bands: Bands | None = None,
         pcs_input: bool = True,
         pcs_target: bool = True,
     ):
@@ -106,6 +110,7 @@ class BSPMPNet(nn.Module):
         self.fs_ssl = fs_ssl
         self.magnitude_path = magnitude_path
         self.phase_path = phase_path
+        self.bands = bands
         self.pcs_input = pcs_input
         self.pcs_target = pcs_target
         self.register_load_state_dict_pre_hook(rename_tensors)
@@ -115,18 +120,27 @@ class BSPMPNet(nn.Module):
         noisy, phase = self.spectrum(wave)  # X', Xp [B, F, T]
         boosted = self.pcs(noisy)  # X^
         mask = frame_mask(self.spectrum.num_frames(lengths), noisy.size(2))
-        layers, ssl_frames = self.ssl(wave, lengths)
-        features = self.fs_ssl(layers, ssl_frames, noisy.size(2))  # F'_m, F'_p
-
+        features = self._ssl_features(wave, lengths, noisy.size(2))  # F'_m, F'_p
+        seen = boosted if self.pcs_input else noisy
         magnitude = boosted if self.pcs_target else noisy
+        if self.bands is not None:
+            return Estimate(*self.bands(seen, magnitude, phase, features, mask), mask)
         if self.magnitude_path is not None:
-            seen = boosted if self.pcs_input else noisy
             magnitude = self.magnitude_path(
                 seen, magnitude, features["magnitude"], mask
             )
         if self.phase_path is not None:
             phase = self.phase_path(phase, phase, features["phase"], mask)
         return Estimate(magnitude, phase, mask)
+
+    def _ssl_features(
+        self, wave: Tensor, lengths: Tensor, num_frames: int
+    ) -> dict[str, Tensor]:
+        """Features [B, T, D] of each path; without an SSL model D is 0."""
+        if self.ssl is None:
+            empty = wave.new_zeros(len(wave), num_frames, 0)
+            return {"magnitude": empty, "phase": empty}
+        return self.fs_ssl(*self.ssl(wave, lengths), num_frames)
 
     def target(self, clean: Tensor) -> tuple[Tensor, Tensor]:
         """Magnitude and phase [B, F, T] that the estimate of ``clean`` [B, L] is to be.
@@ -148,16 +162,57 @@ class BSPMPNet(nn.Module):
 
 
 def build_bsp_mpnet(
-    ssl: nn.Module,
+    ssl: nn.Module | None,
     *,
     n_fft: int,
     win_length: int,
     hop_length: int,
+    window: str,
     pcs_input: bool,
     pcs_target: bool,
+    fs_ssl: bool,
+    decoder: str,
+    magnitude_path: bool,
+    phase_path: str,
+    **sizes,
+) -> BSPMPNet:
+    """Build the network of plain numbers and switches.
+
+    Args:
+        ssl: an SSLModel, or None; the others are explained in enh/separator.py.
+        sizes: of the decoder, see :func:`_flat_decoder` and :func:`_bands_decoder`.
+    """
+    spectrum = Spectrum(n_fft, win_length, hop_length, window)
+    paths = ["magnitude"] * magnitude_path + ["phase"] * (phase_path != "none")
+    build = _bands_decoder if decoder == "bands" else _flat_decoder
+    decoders = build(
+        spectrum.num_bins,
+        0 if ssl is None else ssl.width,
+        {"magnitude": "mask" if magnitude_path else "none", "phase": phase_path},
+        **sizes,
+    )
+    features = None
+    if ssl is not None:
+        alignment = FrameAlignment(hop_length, ssl.stride, ssl.receptive_field)
+        features = FSSSL(ssl.num_layers, ssl.width, alignment, tuple(paths), fs_ssl)
+    return BSPMPNet(
+        spectrum=spectrum,
+        pcs=PCS(spectrum.num_bins),
+        ssl=ssl,
+        fs_ssl=features,
+        pcs_input=pcs_input,
+        pcs_target=pcs_target,
+        **decoders,
+    )
+
+
+def _flat_decoder(
+    num_bins: int,
+    ssl_width: int,
+    readings: dict[str, str],
+    *,
     coarse_encoder: bool,
     coarse_channels: int,
-    fs_ssl: bool,
     decoder_dim: int,
     num_blocks: int,
     num_heads: int,
@@ -165,27 +220,20 @@ def build_bsp_mpnet(
     dropout: float,
     rema: bool,
     mask_gate: bool,
-    magnitude_path: bool,
-    phase_path: str,
-) -> BSPMPNet:
-    """Build the network of plain numbers and switches.
+    num_bands: int,
+) -> dict[str, DecoderPath]:
+    """Build the paper's two paths, each with a REMA of its own."""
 
-    Args:
-        ssl: an SSLModel; the others are explained in enh/separator.py.
-    """
-    spectrum = Spectrum(n_fft, win_length, hop_length)
-    num_bins = spectrum.num_bins
-
-    def head(path: str) -> nn.Module:
-        if path == "mask":
+    def head(reading: str) -> nn.Module:
+        if reading == "mask":
             return MaskedEstimate(MaskGate(num_bins) if mask_gate else nn.Sigmoid())
-        return (ResidualPhase if path == "residual" else ParallelPhase)(num_bins)
+        return PhaseHead(reading, num_bins)
 
-    def decoder_path(path: str) -> DecoderPath:
-        estimate = head(path)  # first: the order decides on the random weights
+    def decoder_path(reading: str) -> DecoderPath:
+        estimate = head(reading)  # first: the order decides on the random weights
         encoder = CoarseEncoder(coarse_channels) if coarse_encoder else None
         decoder = REMA(
-            input_dim=ssl.width + num_bins,
+            input_dim=ssl_width + num_bins,
             dim=decoder_dim,
             num_bins=num_bins,
             num_blocks=num_blocks if rema else 0,
@@ -195,24 +243,38 @@ def build_bsp_mpnet(
         )
         return DecoderPath(encoder, decoder, estimate)
 
-    paths = {}
-    if magnitude_path:
-        paths["magnitude"] = decoder_path("mask")
-    if phase_path != "none":
-        paths["phase"] = decoder_path(phase_path)
-    return BSPMPNet(
-        spectrum=spectrum,
-        pcs=PCS(num_bins),
-        ssl=ssl,
-        fs_ssl=FSSSL(
-            ssl.num_layers,
-            ssl.width,
-            FrameAlignment(hop_length, ssl.stride, ssl.receptive_field),
-            tuple(paths),
-            separate=fs_ssl,
-        ),
-        magnitude_path=paths.get("magnitude"),
-        phase_path=paths.get("phase"),
-        pcs_input=pcs_input,
-        pcs_target=pcs_target,
+    return {
+        f"{path}_path": decoder_path(reading)
+        for path, reading in readings.items()
+        if reading != "none"
+    }
+
+
+def _bands_decoder(
+    num_bins: int,
+    ssl_width: int,
+    readings: dict[str, str],
+    *,
+    decoder_dim: int,
+    num_bands: int,
+    num_blocks: int,
+    num_heads: int,
+    ffn_expansion: int,
+    dropout: float,
+    **_,
+) -> dict[str, Bands]:
+    """Build this project's decoder of both magnitude and phase."""
+    paths = [path for path, reading in readings.items() if reading != "none"]
+    bands = Bands(
+        num_bins=num_bins,
+        dim=decoder_dim,
+        num_bands=num_bands,
+        num_blocks=num_blocks,
+        num_heads=num_heads,
+        ffn_expansion=ffn_expansion,
+        dropout=dropout,
+        ssl_widths=dict.fromkeys(paths, ssl_width) if ssl_width else {},
+        magnitude_path="magnitude" in paths,
+        phase_path=readings["phase"],
     )
+    return {"bands": bands}

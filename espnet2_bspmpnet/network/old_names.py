@@ -20,7 +20,11 @@ RENAMED = [
             r"\1.tfa_ffn_norm.",
         )
     )
-] + [(re.compile(r"(magnitude_path\.head)\.(?=conv|lsigmoid)"), r"\1.mask.")]
+] + [
+    (re.compile(r"(magnitude_path\.head)\.(?=conv|lsigmoid)"), r"\1.mask."),
+    (re.compile(r"(phase_path\.head)\.(conv|real)\."), r"\1.outputs.0."),
+    (re.compile(r"(phase_path\.head)\.imaginary\."), r"\1.outputs.1."),
+]
 
 
 def rename_tensors(

@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from espnet2_bspmpnet.network.recurrence import both_ways
+
 
 class FeedForward(nn.Sequential):
     """FFN of the SA-FN and TFA-FN blocks: Linear, ReLU, Linear.
@@ -74,28 +76,14 @@ class SmallBiGRU(nn.Module):
     def __init__(self, dim: int):
         super().__init__()
         hidden = max(dim // 4, 1)
-        self.gru = nn.GRU(dim, hidden, batch_first=True, bidirectional=True)
+        self.gru = nn.GRU(dim, hidden, bidirectional=True)
         self.project = nn.Linear(2 * hidden, dim)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Run over [B, T, C]; the backward direction starts at the last real frame."""
-        if bool(mask.all()):
-            return self.project(self.gru(x)[0])
-        # Much faster than packed sequences: each row's real frames are turned round.
-        frame = torch.arange(x.size(1), device=x.device)
-        last = mask.sum(1, keepdim=True) - 1
-        turned = torch.where(frame <= last, last - frame, frame).unsqueeze(
-            2
-        )  # [B, T, 1]
-        forward = self._one_way(x, self.gru._flat_weights[:4])
-        backward = x.gather(1, turned.expand_as(x))
-        backward = self._one_way(backward, self.gru._flat_weights[4:])
-        backward = backward.gather(1, turned.expand_as(backward))
-        return self.project(torch.cat([forward, backward], dim=2))
-
-    def _one_way(self, x: Tensor, weights: list[Tensor]) -> Tensor:
-        start = x.new_zeros(1, len(x), self.gru.hidden_size)
-        return torch.gru(x, start, weights, True, 1, 0.0, self.training, False, True)[0]
+        return self.project(
+            both_ways(self.gru, x.transpose(0, 1), mask).transpose(0, 1)
+        )
 
 
 class TimeFrequencyAttention(nn.Module):

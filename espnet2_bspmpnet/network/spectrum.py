@@ -11,8 +11,16 @@ def wrap_phase(phase: Tensor) -> Tensor:
     return phase - 2 * math.pi * torch.round(phase / (2 * math.pi))
 
 
+# Windows by name: samples -> values.
+WINDOWS = {
+    "hamming": torch.hamming_window,
+    "hann": torch.hann_window,
+    "sqrt_hann": lambda length: torch.hann_window(length).sqrt(),
+}
+
+
 class Spectrum(nn.Module):
-    """Centred short-time Fourier transform with a Hamming window and zero padding.
+    """Centred short-time Fourier transform with zero padding.
 
     Zero padding, as reflecting the padded end of a batch would make an utterance's last
     frames depend on its neighbours.  Always computed in float32.
@@ -21,25 +29,33 @@ class Spectrum(nn.Module):
         n_fft: FFT length in samples; gives F = n_fft / 2 + 1 bins.
         win_length: window length in samples.
         hop_length: hop in samples.
+        window: a name in WINDOWS.
     """
 
-    def __init__(self, n_fft: int = 512, win_length: int = 400, hop_length: int = 100):
+    def __init__(
+        self,
+        n_fft: int = 512,
+        win_length: int = 400,
+        hop_length: int = 100,
+        window: str = "hamming",
+    ):
         super().__init__()
         self.hop_length = hop_length
+        # The Hann windows vanish at their ends: the last samples need one window more.
+        self._tail = 0 if window == "hamming" else hop_length - 1
         self._options = {
             "n_fft": n_fft, "win_length": win_length, "hop_length": hop_length
         }  # fmt: skip
-        window = torch.hamming_window(win_length)
-        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("window", WINDOWS[window](win_length), persistent=False)
 
     @property
     def num_bins(self) -> int:
         """Number of frequency bins, F."""
         return self._options["n_fft"] // 2 + 1
 
-    def num_frames(self, lengths: Tensor) -> Tensor:
+    def num_frames(self, lengths):
         """Number of frames of signals of ``lengths`` samples [B]: one per centre."""
-        return lengths // self.hop_length + 1
+        return (lengths + self._tail) // self.hop_length + 1
 
     def forward(self, wave: Tensor) -> tuple[Tensor, Tensor]:
         """Analyse: X' = log(1 + abs(STFT(x))) and angle(STFT(x)).
@@ -52,7 +68,7 @@ class Spectrum(nn.Module):
         """
         with torch.autocast(wave.device.type, enabled=False):
             spectrum = torch.stft(
-                wave.float(),
+                nn.functional.pad(wave.float(), (0, self._tail)),
                 **self._options,
                 window=self.window.float(),
                 center=True,
@@ -81,7 +97,7 @@ class Spectrum(nn.Module):
             wave = linear.new_zeros(len(lengths), int(lengths.max()))
             for length in lengths.unique().tolist():
                 rows = (lengths == length).nonzero().flatten()
-                part = spectrum[rows, :, : length // self.hop_length + 1]
+                part = spectrum[rows, :, : self.num_frames(length)]
                 part = torch.istft(
                     part, **self._options, window=self.window.float(), length=length
                 )

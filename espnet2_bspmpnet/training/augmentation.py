@@ -1,13 +1,15 @@
 """Training data that differ each time: preprocessor ``bsp_mpnet``.
 
 It does what ESPnet's preprocessor ``enh`` does, with the same options, and before that
-changes gain and speed of a pair; after that the noises of a batch may change places.
+changes gain and speed of a pair, or mixes one (see ``mixing``); after that the noises of a
+batch may change places.
 Validation and inference see the data as they are.
 """
 
 import zlib
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from fractions import Fraction
 from inspect import signature
 
@@ -16,12 +18,19 @@ from espnet2.train.preprocessor import AbsPreprocessor, EnhPreprocessor
 
 from espnet2_bspmpnet.data.audio import resample
 from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.training.mixing import DynamicMixing, crop, crop_start, read_list
 from espnet2_bspmpnet.training.option_names import refuse_unknown
 
 NAME = "bsp_mpnet"
 NOISY, CLEAN = "speech_mix", "speech_ref1"
 MOST_GAIN = 40.0  # dB, either way
 SPEEDS = (0.5, 2.0)
+SNRS = (-50.0, 100.0)  # dB
+LISTS = ("noise_scp", "rir_scp")  # options that name files
+MIXING_OPTIONS = {field.name for field in fields(DynamicMixing)} - {
+    "noises",
+    "responses",
+}
 
 # A batch as it is collated: utterance ids with their waveforms by name.
 Batch = Sequence[tuple[str, dict[str, np.ndarray]]]
@@ -35,6 +44,9 @@ class AugmentingPreprocessor(AbsPreprocessor):
         gain_range: lowest and highest gain in dB; None leaves the level alone.
         speed_range: lowest and highest playback speed; None leaves it alone.
         remix_prob: of a batch, see :class:`RemixingCollate`.
+        mixing: adds noise, see :class:`mixing.DynamicMixing`; the noisy waveform that comes is
+            not looked at then.
+        segment: samples of a crop that ``mixing`` is given; None gives all.
 
     Raises:
         UserError: for a value that is not allowed, with those that are.
@@ -46,6 +58,8 @@ class AugmentingPreprocessor(AbsPreprocessor):
         gain_range: Sequence[float] | None = None,
         speed_range: Sequence[float] | None = None,
         remix_prob: float = 0.0,
+        mixing: DynamicMixing | None = None,
+        segment: int | None = None,
     ):
         super().__init__(preprocess.train)
         self.preprocess = preprocess
@@ -54,14 +68,28 @@ class AugmentingPreprocessor(AbsPreprocessor):
         if not _is_number(remix_prob) or not 0 <= remix_prob <= 1:
             raise UserError(f"remix_prob: {remix_prob!r} is no number from 0 to 1")
         self.remix_prob = remix_prob
+        self.mixing = mixing
+        self.segment = segment
 
     def __call__(self, uid: str, data: dict) -> dict[str, np.ndarray]:
         """Change a pair: waveforms [L] under "speech_mix" and "speech_ref1"."""
-        if self.train and (self.gain_range or self.speed_range):
+        if self.train and (self.gain_range or self.speed_range or self.mixing):
             random = _generator(uid)
+            if self.mixing:
+                data = {**data, NOISY: data[CLEAN]}
+            if (
+                self.segment
+            ):  # first as much as a speed may need: the rest is not changed
+                most = max(self.speed_range or (1.0,))
+                data = _crop(data, round(self.segment * most) + 1, random)
             if self.speed_range:
                 speed = Fraction(random.uniform(*self.speed_range))
                 data = _apply(data, change_speed, speed.limit_denominator(100))
+            if self.segment:
+                data = _crop(data, self.segment, random)
+            if self.mixing:
+                noisy, clean = self.mixing(data[CLEAN], random)
+                data = {**data, NOISY: noisy, CLEAN: clean}
             if self.gain_range:
                 gain = 10 ** (random.uniform(*self.gain_range) / 20)
                 data = _apply(data, np.multiply, gain)
@@ -114,9 +142,42 @@ def build_augmenting(
     own, theirs = split_options(args.preprocessor_conf)
     if train and own.get("remix_prob"):
         _check_batches(args)
-    espnets = {"preprocessor": "enh", "preprocessor_conf": theirs}
-    preprocess = build(Namespace(**{**vars(args), **espnets}), train)
+    given = {**vars(args), "preprocessor": "enh"}
+    mixing = {name: own.pop(name) for name in MIXING_OPTIONS & own.keys()}
+    if mixing:
+        # Ours adds noise to its own crops; ESPnet's part is left with the rest.
+        lists = {name: theirs.pop(name, given.get(name)) for name in LISTS}
+        given.update(dict.fromkeys(LISTS))
+        own["segment"] = theirs.pop("speech_segment", None)
+        own["mixing"] = build_mixing(mixing, **lists) if train else None
+    preprocess = build(Namespace(**{**given, "preprocessor_conf": theirs}), train)
     return AugmentingPreprocessor(preprocess, **own)
+
+
+def build_mixing(
+    options: dict, noise_scp: str | None, rir_scp: str | None
+) -> DynamicMixing:
+    """Build what mixes of the preprocessor's options, and the lists of its files.
+
+    Raises:
+        UserError: for a value that is not allowed, or a list that cannot be read.
+    """
+    if options.get("snr_range") is None:
+        raise UserError(
+            f"{', '.join(sorted(options))}: belong to snr_range: [low, high], in dB, which"
+            " mixes noises in training"
+        )
+    _range("snr_range", options["snr_range"], *SNRS)
+    _range("noise_speed_range", options.get("noise_speed_range"), *SPEEDS)
+    for name, value in options.items():
+        most = 1 if name.endswith("_prob") else MOST_GAIN
+        if not name.endswith("_range") and not (
+            _is_number(value) and 0 <= value <= most
+        ):
+            raise UserError(f"{name}: {value!r} is no number from 0 to {most:g}")
+    return DynamicMixing(
+        **options, noises=read_list(noise_scp), responses=read_list(rir_scp)
+    )
 
 
 def remixing(collate: Callable[[Batch], tuple], args: Namespace) -> Callable:
@@ -133,7 +194,8 @@ def split_options(options: dict) -> tuple[dict, dict]:
     Raises:
         UserError: for an option that neither has.
     """
-    ours = set(signature(AugmentingPreprocessor).parameters) - {"preprocess"}
+    ours = set(signature(AugmentingPreprocessor).parameters) | MIXING_OPTIONS
+    ours -= {"preprocess", "mixing", "segment"}
     theirs = set(signature(EnhPreprocessor).parameters) - {"train"}
     refuse_unknown("preprocessor_conf", options, ours | theirs)
     own = {name: value for name, value in options.items() if name in ours}
@@ -167,6 +229,11 @@ def _apply(data: dict, change: Callable, value) -> dict:
         name: change(wave, value).astype(wave.dtype) if name in (NOISY, CLEAN) else wave
         for name, wave in data.items()
     }
+
+
+def _crop(data: dict, length: int, random: np.random.Generator) -> dict:
+    start = crop_start(len(data[CLEAN]), length, random)
+    return _apply(data, crop, (start, length))
 
 
 def _is_number(value: object) -> bool:

@@ -20,7 +20,7 @@ def scale_ssl(
     Raises:
         UserError: with ``sharded_ddp``.
     """
-    scale = network.ssl.lr_scale
+    scale = 1.0 if network.ssl is None else network.ssl.lr_scale
     if scale != 1 and args.sharded_ddp:
         raise UserError(
             "ssl_lr_scale: sharded_ddp knows one learning rate only; leave out one of"
@@ -93,21 +93,26 @@ def trainable_table(network: BSPMPNet) -> str:
 
 def _blocks(network: BSPMPNet) -> list[tuple[str, list[nn.Parameter], float]]:
     """Name, parameters and learning rate's scale of the blocks that have parameters."""
+    blocks = [] if network.ssl is None else _ssl_blocks(network)
     paths = [p for p in (network.magnitude_path, network.phase_path) if p is not None]
+    for name, part in (
+        ("coarse encoders", "coarse_encoder"),
+        ("REMA decoders", "rema"),
+        ("heads", "head"),
+    ):
+        modules = nn.ModuleList(getattr(path, part) for path in paths)
+        blocks.append((name, list(modules.parameters()), 1.0))
+    if network.bands is not None:
+        blocks.append(("bands decoder", list(network.bands.parameters()), 1.0))
+    return [block for block in blocks if block[1]]
+
+
+def _ssl_blocks(network: BSPMPNet) -> list[tuple[str, list[nn.Parameter], float]]:
     convolutions = list(network.ssl.model.feature_extractor.parameters())
     known = set(convolutions)
     transformer = [p for p in network.ssl.parameters() if p not in known]
-
-    def of_paths(block: str) -> list[nn.Parameter]:
-        modules = nn.ModuleList(getattr(path, block) for path in paths)
-        return list(modules.parameters())
-
-    blocks = [
+    return [
         ("SSL convolutions", convolutions, network.ssl.lr_scale),
         ("SSL transformer", transformer, network.ssl.lr_scale),
         ("FS-SSL", list(network.fs_ssl.parameters()), 1.0),
-        ("coarse encoders", of_paths("coarse_encoder"), 1.0),
-        ("REMA decoders", of_paths("rema"), 1.0),
-        ("heads", of_paths("head"), 1.0),
     ]
-    return [block for block in blocks if block[1]]

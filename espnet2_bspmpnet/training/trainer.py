@@ -8,7 +8,7 @@ torn file or misses a model.
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -52,7 +52,8 @@ class ResumableTrainer(Trainer):
         if (epoch := early_end(output_dir, trainer_options)) is not None:
             trainer_options.max_epoch = epoch
         ssl = model.separator.bsp_mpnet.ssl
-        if not (trainer_options.resume and (output_dir / CHECKPOINT).exists()):
+        resumed = trainer_options.resume and (output_dir / CHECKPOINT).exists()
+        if ssl is not None and not resumed:
             ssl.load_pretrained()
         model.separator.waveform_in_training = need_waveform(model.loss_wrappers)
         if first:
@@ -61,7 +62,7 @@ class ResumableTrainer(Trainer):
         with (
             saving_whole_files(),
             replaced(espnet_trainer, "Reporter", reporter),
-            caching_features(ssl),
+            caching_features(ssl) if ssl is not None else nullcontext(),
         ):
             super().run(
                 model=model,

@@ -15,6 +15,7 @@ from espnet2_bspmpnet.enh.losses import (
     magnitude_loss,
     need_waveform,
     phase_loss,
+    power_law,
 )
 from espnet2_bspmpnet.enh.separator import SpectralEstimate
 from espnet2_bspmpnet.errors import UserError
@@ -131,6 +132,37 @@ def test_optional_parts_are_logged_when_they_are_weighed():
     assert loss.requires_grad and torch.isfinite(loss)
     named = {"group_delay_loss", "instantaneous_frequency_loss", "consistency_loss"}
     assert named <= set(stats)
+
+
+def test_power_law_takes_magnitudes_from_log_to_the_power_of_three_tenths():
+    linear = bins(0.5, 4.0, 0.0)
+    phase = bins(1.0, -2.0, 0.0)
+    compressed = power_law(torch.polar(linear.log1p(), phase))
+    assert torch.allclose(compressed, torch.polar(linear**0.3, phase), atol=1e-5)
+
+
+def test_the_power_law_of_silence_has_finite_gradients():
+    silence = torch.zeros(1, 3, 1, dtype=torch.complex64, requires_grad=True)
+    power_law(silence).abs().square().sum().backward()
+    assert silence.grad.isfinite().all()
+
+
+def test_power_law_losses_compare_the_estimates_own_waveform():
+    """Its spectrum, not the estimate: what an inverse STFT cannot give is not heard."""
+    heard = torch.polar(bins(1.0, 2.0, 0.5), bins(0.0, 1.0, 2.0))
+    inf = hand_made_estimate(bins(9, 9, 9), bins(9, 9, 9))
+    inf = inf._replace(resynthesised=lambda: heard)
+    target = torch.polar(bins(1, 2, 3), bins(0, 0, 0))  # see hand_made_estimate
+    criterion = BSPMPNetLoss(
+        0, 0, 0, power_law_magnitude_weight=0.7, power_law_complex_weight=0.3
+    )
+    loss, stats, _ = BSPMPNetSolver(criterion)([None], [], {"bsp_mpnet": inf})
+    difference = power_law(heard) - power_law(target)
+    magnitudes = power_law(heard).abs() - power_law(target).abs()
+    expected = [magnitudes.square().mean(), difference.abs().square().mean()]
+    parts = [stats["power_law_magnitude_loss"], stats["power_law_complex_loss"]]
+    assert torch.allclose(torch.stack(parts), torch.stack(expected))
+    assert loss.item() == pytest.approx((0.7 * parts[0] + 0.3 * parts[1]).item())
 
 
 def test_a_consistent_spectrum_has_no_consistency_loss():

@@ -18,6 +18,15 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(
     [*REPOSITORY.glob("conf/**/*.yaml"), *REPOSITORY.glob("egs2/*/enh1/conf/*.yaml")]
 )
+BANDS = dict(decoder="bands", phase_path="rotation", num_bands=8)
+SMALL = dict(
+    BANDS,
+    upstream="none",
+    win_length=512,
+    hop_length=256,
+    window="sqrt_hann",
+    level="rms",
+)
 # One row of Table IV each: the switch, parts that must be gone, parts that must stay.
 TABLE_IV = {
     "w/o PF": (dict(finetune="none"), [], ["ssl", "fs_ssl"]),
@@ -88,7 +97,10 @@ def test_every_row_of_table_iv_builds_trains_and_lacks_what_it_says(row):
 @pytest.mark.parametrize(
     "switches",
     [{}, *(switches for switches, _, _ in TABLE_IV.values()), dict(finetune="partial"),
-     dict(phase_path="residual"), dict(phase_path="atan2"), dict(level="rms")],
+     dict(phase_path="residual"), dict(phase_path="atan2"), dict(level="rms"),
+     dict(phase_path="rotation"), BANDS, SMALL, {**BANDS, "phase_path": "residual"},
+     {**BANDS, "phase_path": "atan2"}, {**BANDS, "phase_path": "none"},
+     {**BANDS, "magnitude_path": False}, dict(upstream="none")],
     ids=str,
 )  # fmt: skip
 def test_gradients_reach_every_trainable_parameter_and_no_frozen_one(switches):
@@ -105,6 +117,8 @@ def test_gradients_reach_every_trainable_parameter_and_no_frozen_one(switches):
     "options",
     [
         *(dict(phase_path=path) for path in ("mask", "residual", "atan2", "none")),
+        dict(phase_path="rotation"), BANDS, SMALL, dict(upstream="none"),
+        dict(n_fft=512, win_length=512, hop_length=256, window="hann"),
         dict(level="rms"), dict(coarse_encoder=False), dict(rema=False),
         dict(coarse_encoder=False, rema=False), dict(mask_gate=False),
         dict(fs_ssl=False),
@@ -243,10 +257,11 @@ def test_a_model_in_another_precision_agrees(dtype, tolerance):
     assert (other.float() - exact).abs().max() < tolerance * exact.abs().max()
 
 
+@pytest.mark.parametrize("options", [{}, SMALL], ids=["flat", "bands"])
 @pytest.mark.parametrize("length", [1, 50, 399, 400, 401])
-def test_signals_shorter_than_a_window_come_back_at_their_length(length):
+def test_signals_shorter_than_a_window_come_back_at_their_length(length, options):
     wave, lengths = speech_like(length)
-    (output,), _, _ = tiny_separator().eval()(wave, lengths)
+    (output,), _, _ = tiny_separator(**options).eval()(wave, lengths)
     assert output.shape == wave.shape and torch.isfinite(output).all()
 
 
@@ -267,6 +282,11 @@ def test_wrong_inputs_are_told():
         separator(torch.zeros(2, 4000), torch.tensor([4000, 0]))
     with pytest.raises(UserError, match="encoder: same"):
         BSPMPNetSeparator(257, **TINY)
+
+
+def test_a_mask_of_the_phase_is_no_reading_of_the_bands():
+    with pytest.raises(UserError, match="phase_path: mask goes with decoder: flat"):
+        tiny_separator(decoder="bands")
 
 
 def test_a_training_step_without_a_waveform_loss_synthesises_none():

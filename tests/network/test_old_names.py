@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 import torch
 
 from tests.networks import speech_like, tiny_separator
@@ -13,17 +14,27 @@ def as_before(name: str) -> str:
     """What a tensor was called in version 0.1.0."""
     for number, norm in enumerate(NORMS):
         name = re.sub(rf"(blocks\.\d+)\.{norm}_norm\.", rf"\1.norms.{number}.", name)
-    return name.replace("magnitude_path.head.mask.", "magnitude_path.head.")
+    name = name.replace("magnitude_path.head.mask.", "magnitude_path.head.")
+    return name.replace("phase_path.head.outputs.0.", "phase_path.head.conv.")
 
 
-def test_an_old_model_gives_the_same_samples():
-    trained = tiny_separator().eval()
+def of_atan2(name: str) -> str:
+    name = as_before(name).replace("phase_path.head.conv.", "phase_path.head.real.")
+    return name.replace("phase_path.head.outputs.1.", "phase_path.head.imaginary.")
+
+
+@pytest.mark.parametrize(
+    "phase_path, as_before, number",
+    [("mask", as_before, 3), ("residual", as_before, 5), ("atan2", of_atan2, 7)],
+)
+def test_an_old_model_gives_the_same_samples(phase_path, as_before, number):
+    trained = tiny_separator(phase_path=phase_path).eval()
     with torch.no_grad():
         for parameter in trained.parameters():
             parameter += 0.1 * torch.rand(parameter.shape)
     state = {as_before(name): value for name, value in trained.state_dict().items()}
-    assert len(state.keys() - trained.state_dict().keys()) == 2 * 5 * 2 + 3
-    loaded = tiny_separator().eval()
+    assert len(state.keys() - trained.state_dict().keys()) == 2 * 5 * 2 + number
+    loaded = tiny_separator(phase_path=phase_path).eval()
     loaded.load_state_dict(state)  # strict: each name must be known
     (expected,), _, _ = trained(*speech_like(3000))
     (output,), _, _ = loaded(*speech_like(3000))

@@ -1,11 +1,19 @@
-"""The three ways from Z_rema to a phase."""
+"""The ways from a decoder's output to a phase."""
 
 import math
 
+import pytest
 import torch
 
-from espnet2_bspmpnet.network.phase import ParallelPhase, ResidualPhase
+from espnet2_bspmpnet.network.phase import (
+    PHASE_READINGS,
+    PhaseHead,
+    parallel_phase,
+    residual_phase,
+    rotated_phase,
+)
 from espnet2_bspmpnet.network.rema import MaskedEstimate, MaskGate
+from espnet2_bspmpnet.network.spectrum import wrap_phase
 
 
 def noisy_phase():
@@ -22,20 +30,43 @@ def test_mask_can_only_shrink_the_noisy_phase():
     assert (phase.abs() < noisy.abs()).all()
 
 
-def test_residual_starts_at_the_noisy_phase_and_reaches_every_angle():
+@pytest.mark.parametrize("reading", ["residual", "rotation"])
+def test_a_fresh_head_starts_near_the_noisy_phase(reading):
     noisy = noisy_phase()
-    head = ResidualPhase(5)
-    assert (head(torch.randn(2, 5, 9), noisy) - noisy).abs().max() < 0.1
-    with torch.no_grad():
-        head.conv.bias.fill_(1.0)
-        head.conv.weight.zero_()
-    phase = head(torch.zeros(2, 5, 9), noisy)
-    expected = noisy + math.pi * math.tanh(1.0)
+    phase = PhaseHead(reading, 5)(torch.randn(2, 5, 9), noisy)
+    assert wrap_phase(phase - noisy).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("reading", PHASE_READINGS)
+def test_a_head_gives_its_reading_one_convolution_for_each_output(reading):
+    number, function = PHASE_READINGS[reading]
+    head, z_rema, noisy = PhaseHead(reading, 5), torch.randn(2, 5, 9), noisy_phase()
+    assert len(head.outputs) == number
+    outputs = [conv(z_rema) for conv in head.outputs]
+    assert torch.equal(head(z_rema, noisy), function(noisy, *outputs))
+
+
+def test_residual_turns_the_noisy_phase_by_up_to_half_a_circle():
+    noisy, output = noisy_phase(), torch.randn(2, 5, 9)
+    phase = residual_phase(noisy, output)
+    expected = noisy + math.pi * output.tanh()
     assert torch.allclose(phase.cos(), expected.cos(), atol=1e-5)
     assert phase.abs().max() <= math.pi + 1e-6
 
 
 def test_atan2_takes_the_angle_of_its_two_outputs():
-    head, z_rema = ParallelPhase(5), torch.randn(2, 5, 9)
-    expected = torch.complex(head.real(z_rema), head.imaginary(z_rema)).angle()
-    assert torch.allclose(head(z_rema, noisy_phase()), expected, atol=1e-5)
+    real, imaginary = torch.randn(2, 2, 5, 9)
+    expected = torch.complex(real, imaginary).angle()
+    phase = parallel_phase(noisy_phase(), real, imaginary)
+    assert torch.allclose(phase, expected, atol=1e-5)
+
+
+def test_rotation_multiplies_the_noisy_spectrum_by_a_number_of_length_one():
+    noisy, (real, imaginary) = noisy_phase(), torch.randn(2, 2, 5, 9)
+    turned = torch.polar(torch.ones_like(noisy), noisy) * torch.complex(
+        1 + real, imaginary
+    )
+    phase = rotated_phase(noisy, real, imaginary)
+    assert torch.allclose(phase.cos(), turned.angle().cos(), atol=1e-5)
+    assert torch.allclose(phase.sin(), turned.angle().sin(), atol=1e-5)
+    assert torch.equal(rotated_phase(noisy, 0 * real, 0 * real), wrap_phase(noisy))

@@ -37,6 +37,22 @@ def test_every_length_comes_back_exactly(length):
     assert (back - wave).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("window", ["hann", "sqrt_hann"])
+@pytest.mark.parametrize("length", [1, 255, 256, 257, 511, 512, 16000, 16037])
+def test_windows_that_vanish_at_their_ends_have_one_more_where_a_signal_ends(
+    window, length
+):
+    wave, lengths = speech_like(length)
+    spectrum = Spectrum(512, 512, 256, window)
+    magnitude, phase = spectrum(wave)
+    frames = 1 + math.ceil(length / 256)
+    assert spectrum.num_frames(lengths).tolist() == [magnitude.size(2)] == [frames]
+    assert (spectrum.inverse(magnitude, phase, lengths) - wave).abs().max() < 1e-5
+    # What is wrong in the spectrum is heard nowhere louder than it is.
+    wrong = spectrum.inverse(torch.ones_like(magnitude), phase, lengths)
+    assert wrong.abs().max() < 2
+
+
 def test_phase_lies_between_minus_pi_and_pi():
     _, phase = Spectrum()(speech_like(8000)[0])
     assert phase.min() >= -math.pi - 1e-6 and phase.max() <= math.pi + 1e-6

@@ -19,6 +19,8 @@ option nj "$(nproc)" "processes that synthesise"
 option noisy_dir "" "your noisy files; paths are relative to the recipe's folder"
 option clean_dir "" "your clean files"
 option noise_dir "" "your noises, instead of noisy files"
+option rir_dir "" "your room impulse responses, beside noise_dir"
+option splits "" "file of '<path> <train|valid|test>' for clean_dir, noise_dir and rir_dir"
 option snr_range "0 15" "lowest and highest SNR of mixtures with noise_dir, in dB"
 option valid_noisy_dir "" "noisy files for validation"
 option valid_clean_dir "" "clean files for validation"
@@ -30,11 +32,11 @@ parse_options "$@"
 . ./path.sh
 
 folders=()
-for name in {,valid_,test_}{noisy,clean}_dir noise_dir; do
+for name in {,valid_,test_}{noisy,clean}_dir {noise,rir}_dir splits; do
     [[ -z ${!name} ]] || folders+=("--${name}" "${!name}")
 done
 sets=(--data_dir data --train_set tr_mini --valid_set cv_mini --test_set tt_mini)
-rm -rf data/tr_mini_noise # of clean speech and noises given before
+rm -rf data/tr_mini_{noise,rir} # of clean speech and noises given before
 if [[ -n ${noise_dir} ]]; then
     [[ -z ${noisy_dir} ]] || fail "--noisy_dir and --noise_dir: give one of the two"
     bspmpnet mixed_corpus "${folders[@]}" "${sets[@]}" --corpus_dir "${corpus_dir}/mixed" \

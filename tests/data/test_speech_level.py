@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from espnet2_bspmpnet.corpora.speech_level import FRAME, active, active_power
+from espnet2_bspmpnet.data.speech_level import FRAME, active, active_power
 
 
 def with_pauses(*levels: float) -> np.ndarray:
