@@ -24,8 +24,11 @@ def attention_bytes(separator: BSPMPNetSeparator, seconds: float) -> float:
 
     It grows with the square of the length: three matrices of frames by frames for each of
     the SSL model's heads (WavLM's position bias, the same with its gate, the weights).
+    Without an SSL model next to none is taken.
     """
     ssl = separator.bsp_mpnet.ssl
+    if ssl is None:
+        return FLOAT_BYTES
     frames = seconds * SAMPLE_RATE / ssl.stride
     return FLOAT_BYTES * 3 * ssl.architecture["encoder_attention_heads"] * frames**2
 

@@ -27,6 +27,7 @@ SMALL = dict(
     window="sqrt_hann",
     level="rms",
 )
+RESIDUAL = dict(phase_path="residual")
 # One row of Table IV each: the switch, parts that must be gone, parts that must stay.
 TABLE_IV = {
     "w/o PF": (dict(finetune="none"), [], ["ssl", "fs_ssl"]),
@@ -223,10 +224,11 @@ def test_silence_among_speech_leaves_the_gradients_of_a_waveform_loss_finite(
         assert parameter.grad is None or parameter.grad.isfinite().all(), name
 
 
-def test_bfloat16_autocast_agrees_with_float32():
+@pytest.mark.parametrize("options", [RESIDUAL, SMALL], ids=["flat", "bands"])
+def test_bfloat16_autocast_agrees_with_float32(options):
     """To 2 % of the peak: bfloat16 keeps 8 bits of mantissa."""
     wave, lengths = speech_like(8000, 6000)
-    separator = tiny_separator(phase_path="residual", pcs_output="natural").eval()
+    separator = tiny_separator(**options, pcs_output="natural").eval()
     with torch.no_grad():
         (exact,), _, _ = separator(wave, lengths)
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -235,21 +237,23 @@ def test_bfloat16_autocast_agrees_with_float32():
     assert (rough - exact).abs().max() < 0.02 * exact.abs().max()
 
 
-def test_bfloat16_training_step_has_finite_gradients():
-    separator = tiny_separator(phase_path="residual")
+@pytest.mark.parametrize("options", [RESIDUAL, SMALL], ids=["flat", "bands"])
+def test_bfloat16_training_step_has_finite_gradients(options):
+    separator = tiny_separator(**options)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         training_step(separator, *speech_like(4000, 3000))
     for name, parameter in separator.named_parameters():
         assert parameter.grad is None or torch.isfinite(parameter.grad).all(), name
 
 
+@pytest.mark.parametrize("options", [RESIDUAL, SMALL], ids=["flat", "bands"])
 @pytest.mark.parametrize(
     "dtype, tolerance", [(torch.float64, 1e-5), (torch.bfloat16, 0.05)]
 )
-def test_a_model_in_another_precision_agrees(dtype, tolerance):
+def test_a_model_in_another_precision_agrees(dtype, tolerance, options):
     """As ESPnet's enh_inference --dtype converts it."""
     wave, lengths = speech_like(8000, 6000)
-    separator = tiny_separator(phase_path="residual", pcs_output="natural").eval()
+    separator = tiny_separator(**options, pcs_output="natural").eval()
     with torch.no_grad():
         (exact,), _, _ = separator(wave, lengths)
         (other,), _, _ = separator.to(dtype)(wave.to(dtype), lengths)

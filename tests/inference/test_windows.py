@@ -47,3 +47,8 @@ def test_memory_of_attention_grows_with_the_square_of_the_length():
     separator = tiny_separator()
     assert attention_bytes(separator, 20) == 4 * attention_bytes(separator, 10)
     assert SHORTEST <= longest_window(separator) <= LONGEST
+
+
+def test_without_an_ssl_model_windows_are_as_long_as_they_may_be():
+    separator = tiny_separator(upstream="none")
+    assert longest_window(separator) == LONGEST
