@@ -132,8 +132,7 @@ raw=${dumpdir}/raw
 train=${raw}/${train_set}${sp}
 valid=${raw}/${valid_set}
 model=${enh_exp}/${inference_model}
-noises=${train_set}_noise # a set of noises to mix the training set with, if stage 1 made it
-rooms=${train_set}_rir    # likewise of room responses
+noises=${train_set}_noise rooms=${train_set}_rir # to mix it with, if stage 1 made them
 train_config=${enh_exp}/train.yaml # the config with all that it inherits
 threads=$((inference_nj > 0 ? $(nproc) / inference_nj : 1)) # more than cores are slow
 inference_ngpu=0
@@ -157,16 +156,14 @@ if [[ ${skip_data_prep} == false ]]; then
             --factors "${speed_perturb_factors}" --audio_format "${audio_format}"
     fi
     if in_stage 3 "format data/ to ${raw}/"; then
-        rm -f "${raw}/${noises}/noise_db_range"
-        more=$(for set in "${noises}" "${rooms}"; do [[ ! -d data/${set} ]] || echo "${set}"; done)
-        [[ -d data/${rooms} ]] || rm -rf "${raw:?}/${rooms}"
-        for set in "${train_set}${sp}" "${valid_set}" ${test_sets} ${more}; do
+        for set in "${noises}" "${rooms}" "${train_set}${sp}" "${valid_set}" ${test_sets}; do
             case ${raw}/${set} in # stage 4 leaves test sets as they are
                 "${train}" | "${valid}") dump=${raw}/org/${set} ;;
                 *) dump=${raw}/${set} ;;
             esac
-            list=data/${set}/wav.scp
-            # Where stage 1 has formatted them, there is nothing for jobs to do.
+            [[ -d data/${set} || ${set} != "${train_set}"_@(noise|rir) ]] ||
+                { rm -rf "${dump:?}" && continue; }
+            list=data/${set}/wav.scp # for jobs, unless stage 1 has formatted them
             [[ ! -f data/${set}/utt2num_samples ]] || list=
             step "${dump}/.done" --reads "data/${set}" data/.done -- \
                 in_parts "${list}" "${dump}/logdir/format" \

@@ -49,10 +49,10 @@ train_network() {
                 "--${mode}_shape_file" "${enh_stats_dir}/${mode}/${part#*,}_shape")
         done
     done
-    if [[ -f ${raw}/${noises}/noise_db_range ]]; then
-        command+=(--noise_scp "${raw}/${noises}/wav.scp" --short_noise_thres 0
+    if [[ -f ${raw}/${noises}/noise_db_range ]]; then # rooms are snr_range's alone: ESPnet's 0
+        command+=(--noise_scp "${raw}/${noises}/wav.scp" --short_noise_thres 0 --rir_apply_prob 0
             "--noise_db_range=$(<"${raw}/${noises}/noise_db_range")")
-        [[ ! -f ${raw}/${rooms}/wav.scp ]] || command+=(--rir_scp "${raw}/${rooms}/wav.scp")
+        [[ ! -d ${raw}/${rooms} ]] || command+=(--rir_scp "${raw}/${rooms}/wav.scp")
     fi
     command+=(--fold_length 80000 --fold_length 80000 --resume true --ngpu "${ngpu}"
         --multiprocessing_distributed true)
@@ -63,7 +63,7 @@ train_network() {
     command+=(--output_dir "${enh_exp}")
     [[ -z ${init_param} ]] || command+=(--init_param "${init_param_words[@]}")
     step "${enh_exp}/.trained" --reads "${train_config}" --resume "${resume}" \
-        --trained_on "${train}" "${valid}" "${raw}/${noises}" -- \
+        --trained_on "${train}" "${valid}" "${raw}/${noises}" "${raw}/${rooms}" -- \
         "${command[@]}" "${enh_args_words[@]}"
 }
 

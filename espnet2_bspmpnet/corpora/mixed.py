@@ -1,24 +1,26 @@
 """A user's own folders of clean speech and of noise, mixed: data directories.
 
-For training nothing is mixed beforehand: ESPnet adds another noise at another level
-each time an utterance comes.  Validation and test need mixtures that stay: they are
+For training nothing is mixed beforehand: another noise is added at another level each
+time an utterance comes.  Validation and test need mixtures that stay: they are
 made here, of noises that training does not hear.  SNR is the level of active speech
 (see `speech_level`) over that of the noise.  As in training, both are taken at the
 model's rate: noise above its band does not count.
 """
 
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
+from glob import glob
 from pathlib import Path
 
 import numpy as np
 
 from espnet2_bspmpnet.corpora import pairs
 from espnet2_bspmpnet.corpora.pairs import Folder, Tables
-from espnet2_bspmpnet.data.speech_level import active_power
 from espnet2_bspmpnet.data.audio import SUFFIXES, read_audio, resample, write_audio
 from espnet2_bspmpnet.data.datadir import DataDir, read_scp
+from espnet2_bspmpnet.data.speech_level import active_power
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.atomic import write_text
 from espnet2_bspmpnet.sample_rate import SAMPLE_RATE
@@ -79,7 +81,7 @@ def prepare(
         clean, held_out = pairs.hold_out(clean, missing, "clean files")
         noise, noises_of = _hold_out_noises(noise_dir, noise, missing)
     used = [clean, noise, rooms, *held_out.values(), *noises_of.values()]
-    _check_sound({path for part in used for path in part.values()})
+    _check_sound(sorted({path for part in used for path in part.values()}))
     both = {utterance: (path, path) for utterance, path in clean.items()}
     found, tables = {**sets, names["train"]: both}, {}
     for name in missing:
@@ -106,11 +108,12 @@ def read_splits(path: Folder) -> dict[str, str]:
     """Read which set a file is for, by lines "<path> <train|valid|test>".
 
     A path is that of an audio file without its suffix, seen from the folder that holds
-    it (clean_dir, noise_dir or rir_dir); a folder's name stands for all that it holds.
+    it (clean_dir, noise_dir or rir_dir); a folder's name stands for all that it holds,
+    but for what longer lines name.
 
     Raises a UserError for another word.
     """
-    splits = read_scp(path)
+    splits = {str(Path(name)): part for name, part in read_scp(path).items()}
     wrong = [f"{name} {part}" for name, part in splits.items() if part not in SETS]
     if wrong:
         raise UserError(f"{path}: {wrong[0]!r}: the set is one of {', '.join(SETS)}")
@@ -120,16 +123,32 @@ def read_splits(path: Folder) -> dict[str, str]:
 def _find_split(
     splits: Mapping[str, str], name: Folder, folder: Folder
 ) -> dict[str, dict[str, Path]]:
-    """Find the files below a folder that each set is given: names are paths with "-"."""
+    """Find the files below a folder that each set is given: names are paths with "-".
+
+    As in `list_audio`, links are followed and hidden files left out.
+    """
     found: dict[str, dict[str, Path]] = {part: {} for part in SETS}
-    root = Path(folder).absolute()
-    for path in sorted(root.rglob("*")):
-        relative = path.relative_to(root).with_suffix("")
-        if path.suffix.lower() in SUFFIXES and not relative.name.startswith("."):
-            above = (str(place) for place in (relative, *relative.parents))
-            part = next((splits[place] for place in above if place in splits), None)
-            if part is not None:
-                found[part]["-".join(relative.parts)] = path
+    root, used = Path(folder).absolute(), {}
+    if not root.is_dir():
+        raise UserError(f"{folder}: no such folder; correct its path")
+    for file in sorted(glob("**/*", root_dir=root, recursive=True)):
+        place = Path(file).with_suffix("")
+        above = map(str, (place, *place.parents))
+        part = next((splits[path] for path in above if path in splits), None)
+        if part is None or Path(file).suffix.lower() not in SUFFIXES:
+            continue
+        utterance = "-".join(place.parts)
+        if re.search(r"[\s\udc80-\udcff]", utterance):
+            raise UserError(
+                f"{str(root / file)!r}: a path with blanks, or that is not UTF-8, cannot"
+                " name an utterance; rename it"
+            )
+        if utterance in used:
+            raise UserError(
+                f"{root / file}: would have the name of {used[utterance]}, {utterance};"
+                " rename one of them"
+            )
+        used[utterance] = found[part][utterance] = root / file
     if not found["train"]:
         raise UserError(f"{folder}: {name} names none of its files for training")
     return found
@@ -144,7 +163,7 @@ def _split(
     held_out = {names[part]: found[part] for part in SETS if names[part] in missing}
     for name, files in held_out.items():
         if not files:
-            raise UserError(f"{folder}: the splits name none of its files for {name}")
+            raise UserError(f"{folder}: --splits names none of its files for {name}")
     return found["train"], held_out
 
 

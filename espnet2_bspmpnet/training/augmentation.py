@@ -26,7 +26,17 @@ NOISY, CLEAN = "speech_mix", "speech_ref1"
 MOST_GAIN = 40.0  # dB, either way
 SPEEDS = (0.5, 2.0)
 SNRS = (-50.0, 100.0)  # dB
-LISTS = ("noise_scp", "rir_scp")  # options that name files
+CROPS = 10  # are drawn at most, to find one that is not silent
+# What mixing takes from ESPnet's part, and what would have no meaning then.
+TAKEN = ("noise_scp", "rir_scp", "speech_segment")
+REPLACED = (
+    "noise_apply_prob",
+    "noise_db_range",
+    "short_noise_thres",
+    "rir_apply_prob",
+    "use_reverberant_ref",
+    "remix_prob",
+)
 MIXING_OPTIONS = {field.name for field in fields(DynamicMixing)} - {
     "noises",
     "responses",
@@ -44,9 +54,10 @@ class AugmentingPreprocessor(AbsPreprocessor):
         gain_range: lowest and highest gain in dB; None leaves the level alone.
         speed_range: lowest and highest playback speed; None leaves it alone.
         remix_prob: of a batch, see :class:`RemixingCollate`.
-        mixing: adds noise, see :class:`mixing.DynamicMixing`; the noisy waveform that comes is
-            not looked at then.
-        segment: samples of a crop that ``mixing`` is given; None gives all.
+        mixing: makes noisy speech of the clean, see :class:`mixing.DynamicMixing`; the
+            noisy waveform that comes is not looked at then.
+        segment: samples of a random crop, padded if short, that ``mixing`` is given; None
+            gives all.
 
     Raises:
         UserError: for a value that is not allowed, with those that are.
@@ -76,12 +87,10 @@ class AugmentingPreprocessor(AbsPreprocessor):
         if self.train and (self.gain_range or self.speed_range or self.mixing):
             random = _generator(uid)
             if self.mixing:
-                data = {**data, NOISY: data[CLEAN]}
-            if (
-                self.segment
-            ):  # first as much as a speed may need: the rest is not changed
-                most = max(self.speed_range or (1.0,))
-                data = _crop(data, round(self.segment * most) + 1, random)
+                data = {name: wave for name, wave in data.items() if name != NOISY}
+            if self.segment:  # as much as any speed needs: less is to be resampled
+                most = round(self.segment * max(self.speed_range or (1.0,))) + 1
+                data = _crop(data, min(most, len(data[CLEAN])), random)
             if self.speed_range:
                 speed = Fraction(random.uniform(*self.speed_range))
                 data = _apply(data, change_speed, speed.limit_denominator(100))
@@ -144,12 +153,17 @@ def build_augmenting(
         _check_batches(args)
     given = {**vars(args), "preprocessor": "enh"}
     mixing = {name: own.pop(name) for name in MIXING_OPTIONS & own.keys()}
-    if mixing:
-        # Ours adds noise to its own crops; ESPnet's part is left with the rest.
-        lists = {name: theirs.pop(name, given.get(name)) for name in LISTS}
-        given.update(dict.fromkeys(LISTS))
-        own["segment"] = theirs.pop("speech_segment", None)
-        own["mixing"] = build_mixing(mixing, **lists) if train else None
+    if mixing and "snr_range" not in mixing:
+        raise UserError(
+            f"{', '.join(sorted(mixing))}: without snr_range: [low, high], in dB, nothing"
+            " is mixed in training; add it, or leave them out"
+        )
+    if mixing.get("snr_range") is not None and train:
+        _check_replaced(args.preprocessor_conf)
+        taken = {name: theirs.pop(name, given.get(name)) for name in TAKEN}
+        given.update(dict.fromkeys(TAKEN))
+        own["segment"] = _segment(taken.pop("speech_segment"))
+        own["mixing"] = build_mixing(mixing, **taken)
     preprocess = build(Namespace(**{**given, "preprocessor_conf": theirs}), train)
     return AugmentingPreprocessor(preprocess, **own)
 
@@ -162,11 +176,6 @@ def build_mixing(
     Raises:
         UserError: for a value that is not allowed, or a list that cannot be read.
     """
-    if options.get("snr_range") is None:
-        raise UserError(
-            f"{', '.join(sorted(options))}: belong to snr_range: [low, high], in dB, which"
-            " mixes noises in training"
-        )
     _range("snr_range", options["snr_range"], *SNRS)
     _range("noise_speed_range", options.get("noise_speed_range"), *SPEEDS)
     for name, value in options.items():
@@ -202,6 +211,20 @@ def split_options(options: dict) -> tuple[dict, dict]:
     return own, {name: options[name] for name in options.keys() - ours}
 
 
+def _check_replaced(options: dict) -> None:
+    for name in filter(options.get, REPLACED):
+        raise UserError(
+            f"{name}: has no meaning with snr_range, whose mixing has options of its own;"
+            " leave one of the two out"
+        )
+
+
+def _segment(samples: object) -> int | None:
+    if samples is None or (type(samples) is int and samples > 0):
+        return samples
+    raise UserError(f"speech_segment: {samples!r} is no number of samples")
+
+
 def _check_batches(args: Namespace) -> None:
     if getattr(args, "separator", None) != NAME:
         raise UserError(
@@ -232,8 +255,11 @@ def _apply(data: dict, change: Callable, value) -> dict:
 
 
 def _crop(data: dict, length: int, random: np.random.Generator) -> dict:
-    start = crop_start(len(data[CLEAN]), length, random)
-    return _apply(data, crop, (start, length))
+    for _ in range(CROPS):  # nothing is to be learnt of silence, which has no SNR
+        span = crop_start(len(data[CLEAN]), length, random), length
+        if crop(data[CLEAN], span).any():
+            break
+    return _apply(data, crop, span)
 
 
 def _is_number(value: object) -> bool:

@@ -24,6 +24,7 @@ RANDOM_OPTIONS = (
     "gain_range",
     "speed_range",
     "remix_prob",
+    "snr_range",
 )
 
 

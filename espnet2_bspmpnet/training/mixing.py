@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from scipy.fft import next_fast_len
 from scipy.signal import fftconvolve
 
 from espnet2_bspmpnet.data.audio import read_audio, resample
@@ -27,6 +28,7 @@ LOWEST, HIGHEST = 60.0, SAMPLE_RATE / 2  # Hz, between which they lie
 BAND_LIMITS = (3000.0, 7500.0)  # Hz
 CLIPPED_AT = (0.15, 0.9)  # of the peak
 SECOND_NOISE_DB = (0.0, 15.0)  # below the first
+RINGING = SAMPLE_RATE // 8  # samples in which a filter's response dies away
 SILENT = 1e-10  # power
 
 
@@ -35,9 +37,9 @@ class DynamicMixing:
     """What is mixed, and how: the options of the preprocessor of the same names.
 
     Attributes:
-        snr_range: lowest and highest SNR in dB: active speech over noise.
+        snr_range: lowest and highest SNR in dB: active speech of the reference over noise.
         noises: files at 16 kHz.
-        responses: files of room impulse responses at 16 kHz.
+        responses: files of room impulse responses at 16 kHz; none, no rooms.
         second_noise_prob: of a second noise, 0 to 15 dB below the first.
         noise_speed_range: lowest and highest speed that a noise is played at.
         noise_equaliser_db: standard deviation of the gains of a random filter.
@@ -84,14 +86,16 @@ class DynamicMixing:
             room = _read_response(self.responses[random.integers(len(self.responses))])
             speech, reference = reverberate(speech, room)
         noise = self._noise(len(speech), random)
+        if random.random() < self.band_limit_prob:  # what is left has the SNR
+            edge = random.uniform(*BAND_LIMITS)
+            speech, reference, noise = (
+                low_pass(wave, edge) for wave in (speech, reference, noise)
+            )
         snr = random.uniform(*self.snr_range)
-        level = active_power(reference) / 10 ** (snr / 10)
         power = np.mean(noise**2)
         if power > SILENT:
+            level = active_power(reference) / 10 ** (snr / 10)
             speech = speech + noise * np.sqrt(level / power, dtype=np.float32)
-        if random.random() < self.band_limit_prob:
-            edge = random.uniform(*BAND_LIMITS)
-            speech, reference = low_pass(speech, edge), low_pass(reference, edge)
         if random.random() < self.clipping_prob:
             most = np.abs(speech).max() * random.uniform(*CLIPPED_AT)
             speech = speech.clip(-most, most)
@@ -101,11 +105,12 @@ class DynamicMixing:
         noise = self._one_noise(length, random)
         if random.random() < self.second_noise_prob:
             second = self._one_noise(length, random)
+            below = random.uniform(*SECOND_NOISE_DB)
             powers = np.mean(noise**2), np.mean(second**2)
-            if min(powers) > SILENT:
-                gain = np.sqrt(powers[0] / powers[1])
-                gain *= 10 ** (-random.uniform(*SECOND_NOISE_DB) / 20)
-                noise = noise + second * gain
+            if min(powers) > SILENT:  # else the other one stands alone, as it is
+                gain = np.sqrt(powers[0] / powers[1], dtype=np.float32)
+                second = second * gain * 10 ** (-below / 20)
+            noise = noise + second
         return noise
 
     def _one_noise(self, length: int, random: np.random.Generator) -> np.ndarray:
@@ -198,7 +203,8 @@ def reverberate(speech: np.ndarray, room: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _filter(wave: np.ndarray, gain: Callable) -> np.ndarray:
-    padded = 2 ** int(np.ceil(np.log2(max(len(wave), 2))))
+    # Its response goes both ways: without the silence an end would ring into the other.
+    padded = next_fast_len(len(wave) + RINGING, real=True)
     frequency = np.fft.rfftfreq(padded, 1 / SAMPLE_RATE)
     filtered = np.fft.irfft(np.fft.rfft(wave, padded) * gain(frequency), padded)
     return filtered[: len(wave)].astype(np.float32)

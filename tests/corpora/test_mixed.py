@@ -216,3 +216,145 @@ def test_a_noise_that_is_silent_for_an_utterance_is_refused(copied, tmp_path):
 @pytest.mark.parametrize("wrong", [(5.0,), (15.0, 0.0), (0.0, 1000.0)])
 def test_an_impossible_range_is_refused(copied, tmp_path, wrong):
     refuse(copied, tmp_path, "snr_range .*lowest and the highest", snr_range=wrong)
+
+
+# Rooms, and sets that a list gives
+
+
+SPLITS = """\
+read train
+read/b/2 valid
+read/c test
+told/9 test
+street train
+street/wet valid
+hall test
+small train
+small/dim test
+"""
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """Folders of nested files, and a list of their sets."""
+    files = {
+        "clean": ("read/a/1", "read/b/1", "read/b/2", "read/c/1", "told/8", "told/9"),
+        "noise": ("street/1", "street/wet/1", "hall/1", "hall/2", "left/1"),
+        "rir": ("small/1", "small/dim/1"),
+    }
+    random = np.random.default_rng(0)
+    for folder, names in files.items():
+        for number, name in enumerate(names):
+            wave = speechlike(0.6, seed=number)
+            if folder != "clean":
+                wave = 0.1 * random.standard_normal(8000)
+            put(tmp_path / folder / f"{name}.wav", wave)
+    (tmp_path / "splits").write_text(SPLITS)
+    folders = {f"{folder}_dir": tmp_path / folder for folder in files}
+    return {**folders, "splits": tmp_path / "splits"}
+
+
+def test_sets_are_those_of_a_list_and_what_it_does_not_name_is_left_out(
+    listed, tmp_path
+):
+    """A folder's line is for all below it, a longer one wins; names are paths."""
+    sets = prepare(tmp_path, listed)
+    assert {name: list(one.wav) for name, one in sets.items()} == {
+        "tr": ["read-a-1", "read-b-1"],
+        "cv": ["read-b-2"],
+        "tt": ["read-c-1", "told-9"],
+    }
+    assert sets["tr"].wav["read-b-1"] == str(tmp_path / "clean/read/b/1.wav")
+    assert noises(tmp_path) == {"street-1"}
+    for name, heard in (("cv", {"street-wet-1"}), ("tt", {"hall-1", "hall-2"})):
+        mixed_with = read_scp(tmp_path / "data" / name / "utt2noise")
+        assert set(mixed_with.values()) <= heard
+
+
+def test_rooms_for_training_are_listed_beside_the_noises(listed, tmp_path):
+    prepare(tmp_path, listed)
+    rooms = DataDir.read(tmp_path / "data/tr_rir", need_reference=False)
+    assert rooms.wav == {"small-1": str(tmp_path / "rir/small/1.wav")}
+
+
+def test_without_a_list_all_rooms_are_for_training(folders, tmp_path):
+    for number in range(2):
+        put(tmp_path / f"rooms/r{number}.wav", np.eye(1, 800)[0], 48000)
+    prepare(tmp_path, folders, rir_dir=tmp_path / "rooms")
+    assert set(read_scp(tmp_path / "data/tr_rir/wav.scp")) == {"r0", "r1"}
+    prepare(tmp_path / "dry", folders)
+    assert not (tmp_path / "dry/data/tr_rir").exists()
+
+
+def test_a_list_may_name_folders_as_shells_complete_them(listed, tmp_path):
+    listed["splits"].write_text(SPLITS.replace("read/c ", "./read/c/ "))
+    assert "read-c-1" in prepare(tmp_path, listed)["tt"].wav
+
+
+def test_with_a_list_links_are_followed_and_hidden_files_left_out(listed, tmp_path):
+    put(tmp_path / "clean/read/.trash/1.wav", speechlike(0.5))
+    put(tmp_path / "clean/read/.2.wav", speechlike(0.5))
+    put(tmp_path / "elsewhere/3.wav", speechlike(0.5))
+    (tmp_path / "clean/read/d").symlink_to(tmp_path / "elsewhere")
+    names = set(prepare(tmp_path, listed)["tr"].wav)
+    assert names == {"read-a-1", "read-b-1", "read-d-3"}
+
+
+def test_sets_with_folders_of_their_own_need_no_lines(listed, tmp_path):
+    listed["splits"].write_text("read train\nread/b valid\nstreet train\nhall valid\n")
+    for side in ("noisy", "clean"):
+        put(tmp_path / "real" / side / "x_1.wav", speechlike(0.5))
+    own = tmp_path / "real/noisy", tmp_path / "real/clean"
+    del listed["rir_dir"]
+    sets = prepare(tmp_path, listed, test=own)
+    assert [len(one.wav) for one in sets.values()] == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "wrong, right, message",
+    [
+        (
+            "told/9 test",
+            "told/9 tests",
+            "splits: 'told/9 tests': the set is one of train",
+        ),
+        ("told/9 test", "told/9", "splits:4: malformed line 'told/9'"),
+        ("street train", "street valid", "noise: .*splits names none .* for training"),
+        ("small train", "small valid", "rir: .*splits names none .* for training"),
+        ("read/b/2 valid", "", "clean: --splits names none of its files for cv"),
+        ("hall test", "", "noise: --splits names none of its files for tt"),
+    ],
+)
+def test_a_list_that_gives_a_set_nothing_is_named(
+    listed, tmp_path, wrong, right, message
+):
+    listed["splits"].write_text(
+        SPLITS.replace(f"{wrong}\n", f"{right}\n" * bool(right))
+    )
+    refuse(listed, tmp_path, message)
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("read/a-1", "a/1.wav: would have the name of .*a-1.wav, read-a-1; rename one"),
+        ("read/my file", "my file.wav': a path with blanks"),
+        ("read/my room/1", "my room/1.wav': a path with blanks"),
+    ],
+)
+def test_with_a_list_a_file_that_cannot_name_an_utterance_is_refused(
+    listed, tmp_path, name, message
+):
+    put(tmp_path / f"clean/{name}.wav", speechlike(0.5))
+    refuse(listed, tmp_path, message)
+
+
+def test_a_missing_folder_or_list_and_a_silent_room_are_named(listed, tmp_path):
+    (tmp_path / "none").mkdir()
+    for option, path, message in (
+        ("rir_dir", tmp_path / "nowhere", "nowhere: no such folder"),
+        ("splits", tmp_path / "none/splits", "none/splits: no such file"),
+    ):
+        refuse({**listed, option: path}, tmp_path, message)
+    put(tmp_path / "rir/small/1.wav", np.zeros(800))
+    refuse(listed, tmp_path, "rir/small/1.wav: is silent throughout")

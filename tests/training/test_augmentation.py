@@ -1,5 +1,6 @@
 """The preprocessor bsp_mpnet: what each change does to a pair, and when none is made."""
 
+import pickle
 from argparse import Namespace
 from fractions import Fraction
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 from espnet2.train.preprocessor import detect_non_silence
 
 from espnet2_bspmpnet.errors import UserError
@@ -15,8 +17,10 @@ from espnet2_bspmpnet.training.augmentation import (
     change_speed,
     remix,
 )
+from espnet2_bspmpnet.training.config import check_config
 from espnet2_bspmpnet.training.task import training_task
-from tests.speech import noisy, speechlike
+from tests.networks import TINY
+from tests.speech import measure_snr, noisy, speechlike
 
 ENH = {"sample_rate": 16000, "num_spk": 1}
 
@@ -188,6 +192,144 @@ def test_noise_is_mixed_at_the_snr_that_was_asked_for(build, tmp_path):
         assert not np.array_equal(mixtures[0], mixtures[1])
 
 
+# Our own way, which mixing.py tells more of
+
+
+MIXED = {
+    "snr_range": [0, 10],
+    "second_noise_prob": 0.5,
+    "noise_speed_range": [0.8, 1.2],
+    "reverb_prob": 0.5,
+}
+
+
+@pytest.fixture
+def lists(tmp_path):
+    """Lists of a noise and of a room whose response is far from a pulse."""
+    random = np.random.default_rng(0)
+    room = np.append(1.0, 0.1 * random.standard_normal(4000))
+    for name, wave in (("noise", random.standard_normal(32000)), ("rir", room)):
+        soundfile.write(tmp_path / f"{name}.wav", 0.1 * wave, 16000)
+        (tmp_path / f"{name}.scp").write_text(f"one {tmp_path / name}.wav\n")
+    return {f"{name}_scp": str(tmp_path / f"{name}.scp") for name in ("noise", "rir")}
+
+
+def test_noises_of_a_list_are_mixed_with_the_clean_speech_in_place_of_noisy_speech(
+    build, lists
+):
+    preprocess, _ = build({**ENH, "snr_range": [0, 10]}, **lists)
+    clean = pair()["speech_ref1"]
+    snrs = []
+    for number in range(40):
+        data = {"speech_mix": np.ones(len(clean), "f"), "speech_ref1": clean.copy()}
+        mixed = preprocess(f"u{number}", data)
+        snrs.append(measure_snr(mixed["speech_ref1"], mixed["speech_mix"]))
+        gain = np.dot(mixed["speech_ref1"], clean) / np.dot(clean, clean)
+        # No room without reverb_prob; ESPnet's part only keeps peaks below 1.
+        assert np.allclose(mixed["speech_ref1"], gain * clean, atol=1e-6) and gain <= 1
+    assert -0.01 < min(snrs) < 2 and 8 < max(snrs) < 10.01
+
+
+def test_rooms_of_a_list_change_the_reference_with_the_noisy_speech(build, lists):
+    preprocess, _ = build({**ENH, "snr_range": [40, 40], "reverb_prob": 1.0}, **lists)
+    mixed = preprocess("u", pair())
+    assert (
+        decibels(mixed["speech_ref1"] - pair()["speech_ref1"], pair()["speech_ref1"])
+        > -10
+    )
+    late = decibels(mixed["speech_mix"] - mixed["speech_ref1"], mixed["speech_ref1"])
+    assert -20 < late < 10
+
+
+def test_a_crop_for_mixing_has_its_length_of_any_speed_and_is_padded(build, lists):
+    """ESPnet's would be of whole seconds, here none."""
+    conf = {**ENH, "snr_range": [0, 0], "speed_range": [0.8, 1.2]}
+    built = build({**conf, "speech_segment": 12000}, **lists)
+    assert batch_of(built, pairs(6))["speech_mix"].shape == (6, 12000)
+    short = batch_of(built, pairs(6, 0.2))
+    assert short["speech_mix"].shape == (6, 12000)
+    sounding = (short["speech_ref1"].abs() > 2e-4).sum(1)
+    assert 2500 < min(sounding) < max(sounding) < 4100  # 3200 are there: none is lost
+    ends = torch.cat([short["speech_ref1"][:, :1], short["speech_ref1"][:, -1:]], 1)
+    assert (ends == 0).any(1).all() and (short["speech_mix"][:, -1] != 0).all()
+
+
+def test_a_crop_for_mixing_is_rarely_silent_where_speech_is(build, lists):
+    conf = {**ENH, "snr_range": [0, 0], "speech_segment": 8000}
+    preprocess, _ = build(conf, **lists)
+    clean = np.append(np.zeros(56000, "f"), pair(0.5)["speech_ref1"])
+    np.random.seed(0)
+    crops = [
+        preprocess(f"u{number}", {"speech_mix": clean, "speech_ref1": clean})
+        for number in range(40)
+    ]
+    assert sum(one["speech_ref1"].any() for one in crops) >= 25  # of one draw, 6
+    assert all(np.isfinite(one["speech_mix"]).all() for one in crops)
+
+
+def test_mixing_goes_to_the_workers_that_load_data(build, lists):
+    preprocess, _ = build({**ENH, **MIXED, "speech_segment": 8000}, **lists)
+    other = pickle.loads(pickle.dumps(preprocess))
+    waves = []
+    for one in (preprocess, other):
+        np.random.seed(0)
+        waves.append(one("u", pair())["speech_mix"])
+    assert np.array_equal(*waves)
+
+
+def test_mixing_is_off_where_a_configuration_takes_its_range_back(build, lists):
+    noisy_batch = batch_of(build({**ENH, **MIXED, "snr_range": None}), pairs())
+    assert same(noisy_batch, batch_of(build(ENH, "enh"), pairs()))
+
+
+@pytest.mark.parametrize(
+    "option, value, message",
+    [
+        ("snr_range", [10, 0], r"snr_range: \[10, 0\] is no range .* -50 ... 100"),
+        ("snr_range", 5, "snr_range: 5 is no range"),
+        ("noise_speed_range", [0.1, 1], "noise_speed_range: .* within 0.5 ... 2"),
+        ("second_noise_prob", 1.5, "second_noise_prob: 1.5 is no number from 0 to 1"),
+        ("reverb_prob", True, "reverb_prob: True is no number from 0 to 1"),
+        ("clipping_prob", "often", "clipping_prob: 'often' is no number from 0 to 1"),
+        ("band_limit_prob", -1, "band_limit_prob: -1 is no number from 0 to 1"),
+        ("noise_equaliser_db", 50, "noise_equaliser_db: 50 is no number from 0 to 40"),
+        ("speech_equaliser_db", None, "speech_equaliser_db: None is no number"),
+        ("speech_segment", -1, "speech_segment: -1 is no number of samples"),
+        ("speech_segment", 1.5, "speech_segment: 1.5 is no number of samples"),
+        ("noise_scp", "none.scp", "none.scp: no such file"),
+        ("rir_scp", "none.scp", "none.scp: no such file"),
+        ("noises", ["a.wav"], "no option 'noises'"),
+        ("mixing", {}, "no option 'mixing'"),
+        ("rir_apply_prob", 0.5, "rir_apply_prob: has no meaning with snr_range"),
+        ("noise_db_range", "0_5", "noise_db_range: has no meaning with snr_range"),
+        ("remix_prob", 0.5, "remix_prob: has no meaning with snr_range"),
+    ],
+)
+def test_a_wrong_option_of_mixing_is_named(build, lists, option, value, message):
+    with pytest.raises(UserError, match=message):
+        build({**ENH, **MIXED, option: value}, **lists)
+
+
+def test_options_of_mixing_without_snr_range_are_refused(build):
+    conf = {**ENH, "clipping_prob": 0.1, "reverb_prob": 0.1}
+    message = r"clipping_prob, reverb_prob: without snr_range: \[low, high\].*add it"
+    for train in (True, False):
+        with pytest.raises(UserError, match=message):
+            build(conf, train=train)
+
+
+def test_mixing_is_refused_with_a_feature_cache(tmp_path):
+    config = {
+        "separator": "bsp_mpnet",
+        "separator_conf": {**TINY, "finetune": "none", "feature_cache": "cache"},
+        "preprocessor": "bsp_mpnet",
+        "preprocessor_conf": {**ENH, "snr_range": [0, 10]},
+    }
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(UserError, match="snr_range changes .* set snr_range to null"):
+        check_config(tmp_path / "train.yaml")
+
+
 # When
 
 
@@ -203,22 +345,29 @@ def test_with_all_off_batches_are_those_of_espnets_preprocessor(build):
     assert not same(batch_of(build({**conf, **ALL}), pairs()), espnets)
 
 
-def test_validation_sees_the_data_as_they_are(build):
+@pytest.mark.parametrize("changes", [ALL, {**MIXED, "speech_segment": 8000}])
+def test_validation_sees_the_data_as_they_are(build, lists, changes):
     espnets = batch_of(build(ENH, "enh", train=False), pairs())
-    assert same(batch_of(build({**ENH, **ALL}, train=False), pairs()), espnets)
+    for given in (lists, {"noise_scp": "gone.scp"}):  # those are for training alone
+        built = build({**ENH, **changes}, train=False, **given)
+        assert same(batch_of(built, pairs()), espnets)
 
 
-def test_the_same_seed_gives_the_same_batch_and_another_one_another(build):
-    built = build({**ENH, **ALL, "speech_segment": 16000})
+@pytest.mark.parametrize("changes", [ALL, MIXED])
+def test_the_same_seed_gives_the_same_batch_and_another_one_another(
+    build, lists, changes
+):
+    built = build({**ENH, **changes, "speech_segment": 16000}, **lists)
     one, again, other = (batch_of(built, pairs(), seed) for seed in (0, 0, 1))
     assert same(one, again)
     assert not torch.equal(one["speech_mix"], other["speech_mix"])
 
 
-def test_each_epoch_and_worker_sees_other_changes(build, task, tmp_path):
+@pytest.mark.parametrize("changes", [{"gain_range": [-6, 6]}, MIXED])
+def test_each_epoch_and_worker_sees_other_changes(build, lists, changes):
     from espnet2.iterators.sequence_iter_factory import SequenceIterFactory
 
-    preprocess, collate = build({**ENH, "gain_range": [-6, 6]})
+    preprocess, collate = build({**ENH, **changes}, **lists)
     wave = pair(0.1)["speech_ref1"]
 
     class Same(torch.utils.data.Dataset):

@@ -2,7 +2,8 @@
 # Makes data/{tr,cv,tt}_mini, called by stage 1 in the recipe's folder: a synthesised
 # corpus of noisy and clean speech, or your own files:
 #   --noisy_dir and --clean_dir   pairs, which are files of equal name in two folders
-#   --clean_dir and --noise_dir   clean speech and noises, remixed in each epoch
+#   --clean_dir and --noise_dir   clean speech and noises, remixed in each epoch; with
+#                                 --rir_dir also rooms
 # Without --valid_* and --test_* some are held out for validation and test.
 # shellcheck disable=SC2154 # options
 set -euo pipefail
@@ -41,6 +42,8 @@ if [[ -n ${noise_dir} ]]; then
     [[ -z ${noisy_dir} ]] || fail "--noisy_dir and --noise_dir: give one of the two"
     bspmpnet mixed_corpus "${folders[@]}" "${sets[@]}" --corpus_dir "${corpus_dir}/mixed" \
         --snr_range "${snr_range}" --seed "${seed}"
+elif [[ -n ${rir_dir}${splits} ]]; then
+    fail "--rir_dir and --splits: give --clean_dir and --noise_dir, too"
 elif [[ ${#folders[@]} -gt 0 ]]; then
     bspmpnet pairs_corpus "${folders[@]}" "${sets[@]}"
 else
