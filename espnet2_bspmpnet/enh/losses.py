@@ -192,7 +192,7 @@ class BSPMPNetSolver(AbsLossWrapper):
             inf: unused; the estimate before synthesis stands in ``others``.
             others: the separator's, with its SpectralEstimate under "bsp_mpnet".
         """
-        estimate = estimate_of(others, "bsp_mpnet")
+        estimate = estimate_of(others)
         parts = self.criterion(estimate.target(ref[0]), estimate)
         loss = self.criterion.total(parts)
         stats = {f"{name}_loss": part.detach() for name, part in parts.items()}
@@ -209,16 +209,12 @@ def need_waveform(wrappers: Iterable[AbsLossWrapper]) -> bool:
     )
 
 
-def estimate_of(others: dict | None, wrapper: str):
-    """Give the separator's SpectralEstimate that a loss wrapper needs.
-
-    Args:
-        others: what the separator gave beside the waveform.
-        wrapper: name of the loss wrapper, for the message.
+def estimate_of(others: dict | None):
+    """Give the SpectralEstimate of what the separator gave beside the waveform.
 
     Raises:
         UserError: another separator than bsp_mpnet gave it.
     """
     if not others or "bsp_mpnet" not in others:
-        raise UserError(f"wrapper {wrapper}: works with the separator bsp_mpnet only")
+        raise UserError("wrapper bsp_mpnet: works with the separator bsp_mpnet only")
     return others["bsp_mpnet"]

@@ -6,7 +6,7 @@ from espnet2.enh.loss.criterions.time_domain import TimeDomainLoss
 from espnet2.enh.loss.wrappers.abs_wrapper import AbsLossWrapper
 from torch import Tensor
 
-from espnet2_bspmpnet.enh.losses import estimate_of
+from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.measures.metrics import Undefined, pesq
 from espnet2_bspmpnet.sample_rate import SAMPLE_RATE
 
@@ -38,7 +38,7 @@ class ValidationSolver(AbsLossWrapper):
     """Loss wrapper for measures that only watch: no part in the loss.
 
     Each utterance is measured over its own length, and alone, by any time-domain
-    criterion of ESPnet or by ``pesq``.
+    criterion of ESPnet or by ``pesq``.  Any separator that gives one waveform will do.
     """
 
     weight = 0.0
@@ -51,8 +51,17 @@ class ValidationSolver(AbsLossWrapper):
 
     @torch.no_grad()
     def forward(self, ref, inf, others=None):
-        """Measure the waveforms ``inf[0]`` against ``ref[0]``, both [B, L]."""
-        lengths = estimate_of(others, "validation").lengths.tolist()
+        """Measure the waveforms ``inf[0]`` against ``ref[0]``, both [B, L].
+
+        Raises:
+            UserError: the separator gives several waveforms.
+        """
+        if len(inf) > 1 or not isinstance(inf[0], Tensor):
+            raise UserError(
+                "wrapper validation: works with separators of one waveform only; give"
+                " the criterion a wrapper of ESPnet's, such as pit"
+            )
+        lengths = lengths_of(ref[0], others)
         # In mixed precision the products of ESPnet's SI-SNR would have 8 bits.
         with torch.autocast(ref[0].device.type, enabled=False):
             values = [
@@ -61,3 +70,14 @@ class ValidationSolver(AbsLossWrapper):
             ]
         mean = torch.cat([value.reshape(-1) for value in values]).nanmean()
         return ref[0].new_zeros(()), {self.criterion.name: mean}, {}
+
+
+def lengths_of(ref: Tensor, others: dict | None) -> list[int]:
+    """Find how many samples of each padded reference [B, L] are its utterance's.
+
+    The separator bsp_mpnet says so in its ``others``.  For others ESPnet tells nobody,
+    but pads with zeros: an utterance ends with its last sample that is not zero.
+    """
+    if others and "bsp_mpnet" in others:
+        return others["bsp_mpnet"].lengths.tolist()
+    return [int(row.nonzero().max()) + 1 if row.any() else 0 for row in ref]

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from espnet2_bspmpnet.enh.separator import SpectralEstimate
+from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.training.validation import PESQScore, ValidationSolver
 from tests.networks import speech_like
 
@@ -37,6 +38,34 @@ def test_validation_measures_each_utterance_at_its_own_length_and_costs_nothing(
     ]
     assert loss.item() == 0 and solver.criterion.only_for_test
     assert stats["si_snr_loss"].item() == pytest.approx(torch.cat(alone).mean().item())
+
+
+@pytest.mark.parametrize("others", [None, {}, {"mask_spk1": torch.ones(2, 4)}])
+def test_with_another_separator_an_utterance_ends_where_its_reference_does(others):
+    from espnet2.enh.loss.criterions.time_domain import SISNRLoss
+
+    clean, lengths = speech_like(4000, 2500)
+    clean[1, 1000:1500] = 0  # a pause is no end
+    estimate = clean + 0.1 * torch.randn_like(clean)
+    solver = ValidationSolver(SISNRLoss())
+    _, stats, _ = solver([clean], [estimate], others)
+    _, expected, _ = solver([clean], [estimate], others_of(lengths))
+    assert stats["si_snr_loss"].item() == expected["si_snr_loss"].item()
+
+
+def test_a_silent_reference_of_another_separator_is_left_out_of_the_mean():
+    clean, _ = speech_like(16000, 16000)
+    clean[0] = 0
+    estimate = clean + 0.01
+    _, stats, _ = ValidationSolver(PESQScore())([clean], [estimate], {})
+    _, alone, _ = ValidationSolver(PESQScore())([clean[1:]], [estimate[1:]], {})
+    assert stats["pesq"].item() == alone["pesq"].item() > 1
+
+
+@pytest.mark.parametrize("several", [[torch.ones(1, 9)] * 2, [[torch.ones(1, 9)]]])
+def test_several_waveforms_are_refused(several):
+    with pytest.raises(UserError, match="one waveform"):
+        ValidationSolver(PESQScore())([torch.ones(1, 9)], several, {})
 
 
 def test_silence_has_no_pesq_and_is_left_out_of_the_mean():
