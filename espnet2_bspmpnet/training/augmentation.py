@@ -87,7 +87,7 @@ class AugmentingPreprocessor(AbsPreprocessor):
         if self.train and (self.gain_range or self.speed_range or self.mixing):
             random = _generator(uid)
             if self.mixing:
-                data = {name: wave for name, wave in data.items() if name != NOISY}
+                data = self._with_noise(uid, data)
             if self.segment:  # as much as any speed needs: less is to be resampled
                 most = round(self.segment * max(self.speed_range or (1.0,))) + 1
                 data = _crop(data, min(most, len(data[CLEAN])), random)
@@ -97,12 +97,25 @@ class AugmentingPreprocessor(AbsPreprocessor):
             if self.segment:
                 data = _crop(data, self.segment, random)
             if self.mixing:
-                noisy, clean = self.mixing(data[CLEAN], random)
+                noisy, clean = self.mixing(data[CLEAN], random, data.get(NOISY))
                 data = {**data, NOISY: noisy, CLEAN: clean}
             if self.gain_range:
                 gain = 10 ** (random.uniform(*self.gain_range) / 20)
                 data = _apply(data, np.multiply, gain)
         return self.preprocess(uid, data)
+
+    def _with_noise(self, uid: str, data: dict) -> dict:
+        """Give clean speech, with the noise in it if there are no others to mix."""
+        if self.mixing.noises:
+            return {name: wave for name, wave in data.items() if name != NOISY}
+        noise = data[NOISY] - data[CLEAN]
+        if not noise.any():
+            raise UserError(
+                f"snr_range: there is no noise to mix: {uid} has none, and none are"
+                " listed; give stage 1 a --noise_dir, or leave snr_range out of"
+                " preprocessor_conf"
+            )
+        return {**data, NOISY: noise}
 
 
 class RemixingCollate:

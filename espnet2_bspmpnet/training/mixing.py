@@ -24,7 +24,7 @@ from espnet2_bspmpnet.sample_rate import SAMPLE_RATE
 
 EARLY = SAMPLE_RATE // 20  # 50 ms after the direct sound: what a listener takes for it
 EQUALISER_POINTS = 6  # of a random filter's gain, evenly spaced over octaves
-LOWEST, HIGHEST = 60.0, SAMPLE_RATE / 2  # Hz, between which they lie
+LOWEST, MIDDLE, HIGHEST = 30.0, 1000.0, SAMPLE_RATE / 2  # Hz, between which they lie
 BAND_LIMITS = (3000.0, 7500.0)  # Hz
 CLIPPED_AT = (0.15, 0.9)  # of the peak
 SECOND_NOISE_DB = (0.0, 15.0)  # below the first
@@ -38,7 +38,7 @@ class DynamicMixing:
 
     Attributes:
         snr_range: lowest and highest SNR in dB: active speech of the reference over noise.
-        noises: files at 16 kHz.
+        noises: files at 16 kHz; without any each pair's own noise is mixed anew.
         responses: files of room impulse responses at 16 kHz; none, no rooms.
         second_noise_prob: of a second noise, 0 to 15 dB below the first.
         noise_speed_range: lowest and highest speed that a noise is played at.
@@ -61,31 +61,30 @@ class DynamicMixing:
     band_limit_prob: float = 0.0
 
     def __call__(
-        self, clean: np.ndarray, random: np.random.Generator
+        self,
+        clean: np.ndarray,
+        random: np.random.Generator,
+        own: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Mix.
 
         Args:
             clean: speech [L] at 16 kHz.
             random: what is left to chance.
+            own: noise [L] that the speech came with, used where there are no others.
 
         Returns:
             noisy speech and its reference, float32 [L].
 
         Raises:
-            UserError: there are no noises, or one is unreadable.
+            UserError: a noise is unreadable.
         """
-        if not self.noises:
-            raise UserError(
-                "snr_range: there are no noises to mix; give stage 1 a --noise_dir, or"
-                " leave snr_range out of preprocessor_conf"
-            )
         speech = equalise(clean, self.speech_equaliser_db, random)
         reference = speech
         if self.responses and random.random() < self.reverb_prob:
             room = _read_response(self.responses[random.integers(len(self.responses))])
             speech, reference = reverberate(speech, room)
-        noise = self._noise(len(speech), random)
+        noise = self._noise(len(speech), random, own)
         if random.random() < self.band_limit_prob:  # what is left has the SNR
             edge = random.uniform(*BAND_LIMITS)
             speech, reference, noise = (
@@ -101,10 +100,12 @@ class DynamicMixing:
             speech = speech.clip(-most, most)
         return speech.astype(np.float32), reference.astype(np.float32)
 
-    def _noise(self, length: int, random: np.random.Generator) -> np.ndarray:
-        noise = self._one_noise(length, random)
+    def _noise(
+        self, length: int, random: np.random.Generator, own: np.ndarray | None
+    ) -> np.ndarray:
+        noise = self._one_noise(length, random, own)
         if random.random() < self.second_noise_prob:
-            second = self._one_noise(length, random)
+            second = self._one_noise(length, random, own)
             below = random.uniform(*SECOND_NOISE_DB)
             powers = np.mean(noise**2), np.mean(second**2)
             if min(powers) > SILENT:  # else the other one stands alone, as it is
@@ -113,18 +114,19 @@ class DynamicMixing:
             noise = noise + second
         return noise
 
-    def _one_noise(self, length: int, random: np.random.Generator) -> np.ndarray:
-        path = self.noises[random.integers(len(self.noises))]
-        if not self.noise_speed_range:
-            noise = read_part(path, length, random)
+    def _one_noise(
+        self, length: int, random: np.random.Generator, own: np.ndarray | None
+    ) -> np.ndarray:
+        speed = Fraction(random.uniform(*(self.noise_speed_range or (1.0, 1.0))))
+        speed = speed.limit_denominator(20)
+        needed = length if speed == 1 else int(length * speed) + 1
+        if self.noises:
+            path = self.noises[random.integers(len(self.noises))]
+            noise = read_part(path, needed, random)
         else:
-            speed = Fraction(random.uniform(*self.noise_speed_range))
-            speed = speed.limit_denominator(20)
-            noise = read_part(path, int(length * speed) + 1, random)
-            noise = np.resize(
-                resample(noise, speed.numerator, speed.denominator), length
-            )
-        return equalise(noise, self.noise_equaliser_db, random)
+            noise = np.resize(np.roll(own, random.integers(len(own))), needed)
+        noise = resample(noise, speed.numerator, speed.denominator)
+        return equalise(np.resize(noise, length), self.noise_equaliser_db, random)
 
 
 def crop_start(present: int, wanted: int, random: np.random.Generator) -> int:
@@ -166,15 +168,20 @@ def read_part(path: str | Path, length: int, random: np.random.Generator) -> np.
 def equalise(wave: np.ndarray, db: float, random: np.random.Generator) -> np.ndarray:
     """Filter [L] by a smooth random gain over frequency.
 
+    Its slope counts more than its bumps: much of what is recorded outdoors and on wheels
+    is a rumble below speech.
+
     Args:
         wave: at 16 kHz.
-        db: standard deviation of the gain at EQUALISER_POINTS frequencies; 0 does nothing.
+        db: standard deviation of the gain at EQUALISER_POINTS frequencies, beside a slope
+            of half as much an octave; 0 does nothing.
         random: draws them.
     """
     if not db:
         return wave
-    gains = random.normal(0.0, db, EQUALISER_POINTS)
     points = np.linspace(np.log2(LOWEST), np.log2(HIGHEST), EQUALISER_POINTS)
+    gains = random.normal(0.0, db, EQUALISER_POINTS)
+    gains += random.normal(0.0, db / 2) * (points - np.log2(MIDDLE))
 
     def gain(frequency: np.ndarray) -> np.ndarray:
         octaves = np.log2(frequency.clip(min=LOWEST))

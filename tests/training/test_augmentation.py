@@ -277,6 +277,21 @@ def test_mixing_goes_to_the_workers_that_load_data(build, lists):
     assert np.array_equal(*waves)
 
 
+def test_a_pair_without_noise_is_named_where_there_are_no_others(build):
+    preprocess, _ = build({**ENH, "snr_range": [0, 5]})
+    clean = pair()["speech_ref1"]
+    with pytest.raises(UserError, match="no noise to mix: anna_1 has none.*--noise_dir"):
+        preprocess("anna_1", {"speech_mix": clean, "speech_ref1": clean})
+
+
+def test_without_a_list_each_pairs_own_noise_is_mixed_anew(build):
+    preprocess, _ = build({**ENH, "snr_range": [40, 40], "speech_segment": 8000})
+    mixed = preprocess("u", pair())
+    assert len(mixed["speech_mix"]) == 8000
+    noise = mixed["speech_mix"] - mixed["speech_ref1"]
+    assert decibels(noise, mixed["speech_ref1"]) < -30
+
+
 def test_mixing_is_off_where_a_configuration_takes_its_range_back(build, lists):
     noisy_batch = batch_of(build({**ENH, **MIXED, "snr_range": None}), pairs())
     assert same(noisy_batch, batch_of(build(ENH, "enh"), pairs()))
