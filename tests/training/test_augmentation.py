@@ -280,7 +280,9 @@ def test_mixing_goes_to_the_workers_that_load_data(build, lists):
 def test_a_pair_without_noise_is_named_where_there_are_no_others(build):
     preprocess, _ = build({**ENH, "snr_range": [0, 5]})
     clean = pair()["speech_ref1"]
-    with pytest.raises(UserError, match="no noise to mix: anna_1 has none.*--noise_dir"):
+    with pytest.raises(
+        UserError, match="no noise to mix: anna_1 has none.*--noise_dir"
+    ):
         preprocess("anna_1", {"speech_mix": clean, "speech_ref1": clean})
 
 

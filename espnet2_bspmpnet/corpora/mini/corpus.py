@@ -22,9 +22,9 @@ import numpy as np
 from espnet2_bspmpnet.corpora.mini import espeak, noises
 from espnet2_bspmpnet.corpora.mini.sentences import compose
 from espnet2_bspmpnet.corpora.mini.voices import Voice, utter, voices
-from espnet2_bspmpnet.data.speech_level import FRAME, active, active_power
 from espnet2_bspmpnet.data.audio import write_audio
 from espnet2_bspmpnet.data.datadir import DataDir, write_scp
+from espnet2_bspmpnet.data.speech_level import FRAME, active, active_power
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.files.atomic import write_text
 from espnet2_bspmpnet.files.parallel import parallel_map
