@@ -9,12 +9,10 @@ from espnet2.enh.loss.wrappers.abs_wrapper import AbsLossWrapper
 from torch import Tensor
 
 from espnet2_bspmpnet.errors import UserError
-from espnet2_bspmpnet.network.spectrum import wrap_phase
+from espnet2_bspmpnet.network.spectrum import modulus, wrap_phase
 
 POWER = 0.3  # exponent of compressed magnitudes, the field's usual
-SMALLEST = (
-    1e-3  # magnitude, some 60 dB below speech: below it the compression is linear
-)
+SMALLEST = 1e-3  # magnitude, some 60 dB below speech: linear below it
 
 
 def anti_wrap(t: Tensor) -> Tensor:
@@ -73,13 +71,13 @@ def power_law(spectrum: Tensor) -> Tensor:
     Args:
         spectrum: complex spectrum whose magnitudes are log(1 + |X|).
     """
-    magnitude = spectrum.abs().clamp(min=SMALLEST)
+    magnitude = modulus(spectrum, SMALLEST)
     return spectrum * (torch.expm1(magnitude) ** POWER / magnitude)
 
 
 def power_law_magnitude_loss(target: Tensor, estimate: Tensor, mask: Tensor) -> Tensor:
     """Squared error of magnitudes |X|^.3, of complex spectra [B, F, T]."""
-    return masked_mean((target.abs() - estimate.abs()).square(), mask)
+    return masked_mean((modulus(target) - modulus(estimate)).square(), mask)
 
 
 class BSPMPNetLoss(TimeDomainLoss):

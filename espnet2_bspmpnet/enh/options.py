@@ -1,11 +1,22 @@
 """The separator's options: each check raises a UserError that names what is allowed."""
 
 from espnet2_bspmpnet.errors import UserError
+from espnet2_bspmpnet.network.bands import num_points
 from espnet2_bspmpnet.network.bsp_mpnet import DECODERS, PHASE_PATHS
 from espnet2_bspmpnet.network.spectrum import WINDOWS
+from espnet2_bspmpnet.ssl.models import RANDOM
 
 LEVELS = ("rms", "none")
 PCS_OUTPUTS = ("boosted", "natural")
+# What options of the SSL model may be where there is none: nothing is asked of it.
+WITHOUT_SSL = {
+    "checkpoint": (None, RANDOM),
+    "layers": (None,),
+    "gradient_checkpointing": (False,),
+    "ssl_lr_scale": (1,),
+    "save_ssl": (True,),
+    "feature_cache": (None,),
+}
 
 
 def check_input_dim(input_dim: int) -> None:
@@ -62,6 +73,37 @@ def check_sizes(*, decoder_dim: int, num_heads: int, **others: int) -> None:
         raise UserError(
             f"num_heads: {num_heads} must divide decoder_dim ({decoder_dim})"
         )
+
+
+def check_bands(*, n_fft: int, num_bands: int, **switches: bool) -> None:
+    """Check the options of the decoder ``bands``.
+
+    Args:
+        n_fft: decides on the most bands.
+        num_bands: K.
+        switches: of the paper's parts, which this decoder has not.
+    """
+    most = num_points(n_fft // 2 + 1)
+    if not 2 <= num_bands <= most:
+        raise UserError(
+            f"num_bands: {num_bands} must be from 2 to {most} with n_fft: {n_fft}"
+        )
+    for name, value in switches.items():
+        if not value:
+            raise UserError(
+                f"{name}: false goes with decoder: flat; the bands have no such part,"
+                " leave it out"
+            )
+
+
+def check_without_ssl(**options: object) -> None:
+    """Refuse options of an SSL model where there is none."""
+    for name, value in options.items():
+        if value not in WITHOUT_SSL[name]:
+            raise UserError(
+                f"{name}: {value!r} asks for an SSL model, but upstream: none has none;"
+                " leave out one of the two"
+            )
 
 
 def _check_positive(**numbers: int) -> None:

@@ -10,10 +10,12 @@ from espnet2.enh.separator.abs_separator import AbsSeparator
 from torch import Tensor, nn
 
 from espnet2_bspmpnet.enh.options import (
+    check_bands,
     check_choices,
     check_frames,
     check_input_dim,
     check_sizes,
+    check_without_ssl,
 )
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.network.bsp_mpnet import Estimate, build_bsp_mpnet
@@ -69,7 +71,7 @@ class BSPMPNetSeparator(AbsSeparator):
         coarse_encoder: false is "w/o MP-2DC".
         coarse_channels: feature maps of the coarse encoder.
         upstream: SSL architecture, a name in ssl.architectures.ARCHITECTURES; "none"
-            does without.
+            does without, and without their options.
         upstream_conf: options that differ from that architecture.
         checkpoint: file or folder with the SSL model's pretrained weights, "random", or
             None to download the upstream's released ones (once).
@@ -85,13 +87,13 @@ class BSPMPNetSeparator(AbsSeparator):
             features of utterances; not together with random crops.
         fs_ssl: false is "w/o FS-SSL".
         decoder: "flat" is the paper's two REMA decoders; "bands" is this project's own
-            (network/bands.py), which has no use for the coarse encoder, ``rema`` and
-            ``mask_gate``.
+            (network/bands.py), which has no coarse encoder, REMA or mask gate, hence
+            none to switch off.
         decoder_dim: d, channels of the REMA decoders, or of a band.
         num_blocks: REMA blocks of each decoder, or blocks of the bands.
         num_heads: attention heads.
         ffn_expansion: hidden channels of the FFNs as a multiple of d.
-        num_bands: K, of the decoder "bands".
+        num_bands: K, of the decoder "bands"; at most about an eighth of n_fft.
         dropout: probability in the decoders.
         rema: false is "w/o REMA".
         mask_gate: false is "w/o Mask Gate": a plain sigmoid.
@@ -153,6 +155,17 @@ class BSPMPNetSeparator(AbsSeparator):
             ffn_expansion=ffn_expansion, coarse_channels=coarse_channels,
             num_bands=num_bands,
         )  # fmt: skip
+        if decoder == "bands":
+            check_bands(
+                n_fft=n_fft, num_bands=num_bands, coarse_encoder=coarse_encoder,
+                rema=rema, mask_gate=mask_gate,
+            )  # fmt: skip
+        if upstream == "none":
+            check_without_ssl(
+                checkpoint=checkpoint, layers=layers, save_ssl=save_ssl,
+                gradient_checkpointing=gradient_checkpointing,
+                ssl_lr_scale=ssl_lr_scale, feature_cache=feature_cache,
+            )  # fmt: skip
         self.level, self.pcs_output = level, pcs_output
         ssl = None if upstream == "none" else SSLModel(
             upstream, upstream_conf=upstream_conf, checkpoint=checkpoint,
@@ -206,8 +219,9 @@ class BSPMPNetSeparator(AbsSeparator):
         def resynthesised() -> Tensor:
             boosted = self.bsp_mpnet.pcs_target
             own = self.bsp_mpnet.waveform(estimate, ilens, boosted=boosted)
+            own = nn.functional.pad(own, (0, input.size(1) - own.size(1)))
             # Its own spectrum, compressed once: PCS is in the estimate already.
-            return torch.polar(*self.bsp_mpnet.spectrum(own))
+            return self.bsp_mpnet.spectrum.compressed(own)
 
         others = OrderedDict(
             bsp_mpnet=SpectralEstimate(estimate, ilens, target, resynthesised)

@@ -8,6 +8,8 @@ the length of a signal, not with its square, and no frame is seen from afar but 
 the recurrence.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,7 @@ from espnet2_bspmpnet.network.rema import FeedForward, LSigmoid
 COMPRESSION = 0.3  # exponent of the magnitudes that the network sees
 SMALLEST = 1e-4  # magnitude, at a speech level of -26 dB far below any noise
 KERNEL, STRIDE = 8, 4  # of the convolutions between bins and channels
+FRAMES_AT_ONCE = 64  # more leave a processor's cache, and take twice the time
 
 
 def compressed_features(magnitude: Tensor, phase: Tensor) -> Tensor:
@@ -40,7 +43,8 @@ def mel_bands(num_bands: int, num_inputs: int, nyquist: float = 8000.0) -> Tenso
 
     Args:
         num_bands: K.
-        num_inputs: points from 0 Hz to ``nyquist``, at least one for each band to hold.
+        num_inputs: points from 0 Hz to ``nyquist``, two or more, and one at least for
+            each band.
 
     Returns:
         [K, num_inputs].
@@ -59,6 +63,30 @@ def mel_bands(num_bands: int, num_inputs: int, nyquist: float = 8000.0) -> Tenso
     triangles = 1 - (points - centres.unsqueeze(1)).abs() / width.unsqueeze(1)
     triangles = triangles.clamp(min=0)
     return (triangles / triangles.sum(1, keepdim=True)).float()
+
+
+def by_frame(
+    function: Callable[..., Tensor], *inputs: Tensor, training: bool
+) -> Tensor:
+    """Compute what sees one frame at a time, on a CPU in blocks of frames.
+
+    Args:
+        function: of parts of the inputs.
+        inputs: frames first [N, ...].
+        training: all at once, as batch normalisation then wants its statistics.
+
+    Returns:
+        what the function gives of all at once.
+    """
+    if training or inputs[0].device.type != "cpu" or len(inputs[0]) <= FRAMES_AT_ONCE:
+        return function(*inputs)
+    parts = zip(*(whole.split(FRAMES_AT_ONCE) for whole in inputs), strict=True)
+    return torch.cat([function(*part) for part in parts])
+
+
+def num_points(num_bins: int) -> int:
+    """Points F' that the encoder makes of F bins, and bands share out among themselves."""
+    return num_bins // STRIDE + 1
 
 
 class FrequencyConvolution(nn.Module):
@@ -109,18 +137,23 @@ class BandBlock(nn.Module):
         return self.recurrence_out(y).unflatten(1, (-1, bands))
 
     def over_bands(self, x: Tensor) -> Tensor:
-        """Attend to the bands of each frame [T, B, K, C]."""
-        packed = self.attention_in(x).flatten(0, 1)
-        packed = packed.unflatten(2, (3, self.num_heads, -1))  # [T B, K, 3, H, C / H]
-        query, key, value = packed.permute(2, 0, 3, 1, 4)  # each [T B, H, K, C / H]
+        """Attend to the bands of each frame [N, K, C]."""
+        packed = self.attention_in(x)
+        packed = packed.unflatten(2, (3, self.num_heads, -1))  # [N, K, 3, H, C / H]
+        query, key, value = packed.permute(2, 0, 3, 1, 4)  # each [N, H, K, C / H]
         y = nn.functional.scaled_dot_product_attention(query, key, value)
-        return self.attention_out(y.transpose(1, 2).flatten(2)).view_as(x)
+        return self.attention_out(y.transpose(1, 2).flatten(2))
+
+    def within_frames(self, x: Tensor) -> Tensor:
+        """Attention and feed-forward layer of frames [N, K, C]."""
+        x = x + self.over_bands(self.attention_norm(x))
+        return x + self.ffn(self.ffn_norm(x))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Decode bands [T, B, K, C] given the real frames, bool [B, T]."""
         x = x + self.over_time(self.recurrence_norm(x), mask)
-        x = x + self.over_bands(self.attention_norm(x))
-        return x + self.ffn(self.ffn_norm(x))
+        frames = x.flatten(0, 1)
+        return by_frame(self.within_frames, frames, training=self.training).view_as(x)
 
 
 class Bands(nn.Module):
@@ -129,7 +162,7 @@ class Bands(nn.Module):
     Args:
         num_bins: F.
         dim: C, channels of a band.
-        num_bands: K.
+        num_bands: K, from 2 to :func:`num_points`.
         num_blocks: :class:`BandBlock`.
         num_heads: see there.
         ffn_expansion: see there.
@@ -154,11 +187,10 @@ class Bands(nn.Module):
         phase_path: str = "rotation",
     ):
         super().__init__()
-        steps = num_bins // STRIDE + 1
         self.encode = nn.Conv1d(3, dim, KERNEL, STRIDE, padding=KERNEL // 2)
         self.encoder = nn.Sequential(*(FrequencyConvolution(dim) for _ in range(2)))
-        filters = mel_bands(num_bands, steps)
-        self.split = nn.Parameter(filters)
+        split, merge = _filters(num_bands, num_points(num_bins))
+        self.split = nn.Parameter(split)
         self.band_embedding = nn.Parameter(torch.zeros(num_bands, dim))
         self.ssl_projections = nn.ModuleDict(
             {
@@ -170,8 +202,7 @@ class Bands(nn.Module):
             BandBlock(dim, num_heads, ffn_expansion, dropout) for _ in range(num_blocks)
         )
         self.norm = nn.LayerNorm(dim)
-        # Each point takes from the bands around it.
-        self.merge = nn.Parameter((filters / filters.sum(0).clamp(min=1e-3)).T)
+        self.merge = nn.Parameter(merge)
         self.decoder = nn.Sequential(*(FrequencyConvolution(dim) for _ in range(2)))
         self.mask = LSigmoid(num_bins, beta=2.0) if magnitude_path else None
         outputs, self.phase = PHASE_READINGS.get(phase_path, (0, None))
@@ -182,7 +213,10 @@ class Bands(nn.Module):
             STRIDE,
             padding=KERNEL // 2,
             output_padding=num_bins % STRIDE,
+            bias=False,
         )
+        # Of each bin: some, such as those below all voices, hold nothing but noise.
+        self.bias = nn.Parameter(torch.zeros(magnitude_path + outputs, num_bins))
 
     def forward(
         self,
@@ -205,25 +239,30 @@ class Bands(nn.Module):
             magnitude, compressed by log(1 + |X|), and phase, each [B, F, T] in float32.
         """
         frames = mask.T  # [T, B]
-        points = self._encode(seen, phase, frames)  # [N, C, F'], N real frames
+        spectra = [part.permute(2, 0, 1)[frames] for part in (seen, phase)]
+        # Of the N real frames alone [N, C, F'].
+        points = by_frame(self._encode, *spectra, training=self.training)
         x = torch.einsum("kf,ncf->nkc", self.split, points) + self.band_embedding
         x = _scattered(x, frames)  # [T, B, K, C]
         for path, project in self.ssl_projections.items():
             x = x + project(ssl_features[path]).transpose(0, 1).view_as(x)
         for block in self.blocks:
             x = block(x, mask)
-        x = torch.einsum("fk,nkc->ncf", self.merge, self.norm(x)[frames])
-        x = self.decode(self.decoder(x + points))
+        x = by_frame(self._decode, x[frames], points, training=self.training)
         with torch.autocast(x.device.type, enabled=False):
             heads = _scattered(x.float(), frames).permute(2, 1, 3, 0)  # [., B, F, T]
             return self._estimate(list(heads), magnitude, phase)
 
-    def _encode(self, seen: Tensor, phase: Tensor, frames: Tensor) -> Tensor:
-        """Encode the real frames alone, one by one."""
+    def _encode(self, seen: Tensor, phase: Tensor) -> Tensor:
+        """Encode frames [N, F] to [N, C, F']."""
         with torch.autocast(seen.device.type, enabled=False):
-            linear = torch.expm1(seen).permute(2, 0, 1)[frames]  # [N, F]
-            features = compressed_features(linear, phase.permute(2, 0, 1)[frames])
+            features = compressed_features(torch.expm1(seen), phase)
         return self.encoder(self.encode(features.to(self.encode.weight.dtype)))
+
+    def _decode(self, x: Tensor, points: Tensor) -> Tensor:
+        """Decode frames [N, K, C] and what was encoded to the heads' outputs [N, ., F]."""
+        x = torch.einsum("fk,nkc->ncf", self.merge, self.norm(x))
+        return self.decode(self.decoder(x + points)) + self.bias
 
     def _estimate(
         self, heads: list[Tensor], magnitude: Tensor, phase: Tensor
@@ -233,6 +272,19 @@ class Bands(nn.Module):
         if self.phase is not None:
             phase = self.phase(phase, *heads)
         return magnitude, phase
+
+
+def _filters(num_bands: int, num_inputs: int) -> tuple[Tensor, Tensor]:
+    """Give the bands' shares in points [K, F'], and the points' in bands [F', K]."""
+    split, merge = (
+        torch.empty(num_bands, num_inputs),
+        torch.empty(num_inputs, num_bands),
+    )
+    if split.is_meta:  # shapes alone are wanted, and no memory is to be taken
+        return split, merge
+    split = mel_bands(num_bands, num_inputs)
+    # Each point takes from the bands around it.
+    return split, (split / split.sum(0).clamp(min=1e-3)).T
 
 
 def _scattered(x: Tensor, frames: Tensor) -> Tensor:

@@ -11,6 +11,16 @@ def wrap_phase(phase: Tensor) -> Tensor:
     return phase - 2 * math.pi * torch.round(phase / (2 * math.pi))
 
 
+def modulus(spectrum: Tensor, smallest: float = 1e-6) -> Tensor:
+    """Magnitude of a complex spectrum, of ``smallest`` or more.
+
+    Its gradient is finite everywhere; torch's abs and angle have NaN where a value, or
+    its square, underflows, as in the tail of a filter that has nearly died away.
+    """
+    power = torch.view_as_real(spectrum).square().sum(-1)
+    return power.clamp(min=smallest**2).sqrt()
+
+
 # Windows by name: samples -> values.
 WINDOWS = {
     "hamming": torch.hamming_window,
@@ -66,8 +76,21 @@ class Spectrum(nn.Module):
         Returns:
             magnitude X' and phase in radians in (-pi, pi], each [B, F, T].
         """
+        spectrum = self._stft(wave)
+        return torch.log1p(spectrum.abs()), spectrum.angle()
+
+    def compressed(self, wave: Tensor) -> Tensor:
+        """Analyse [B, L] to the complex spectrum [B, F, T] of X' and the phase.
+
+        Its gradient is finite everywhere, see :func:`modulus`.
+        """
+        spectrum = self._stft(wave)
+        magnitude = modulus(spectrum)  # log(1 + |X|) is |X| below the smallest
+        return spectrum * (magnitude.log1p() / magnitude)
+
+    def _stft(self, wave: Tensor) -> Tensor:
         with torch.autocast(wave.device.type, enabled=False):
-            spectrum = torch.stft(
+            return torch.stft(
                 nn.functional.pad(wave.float(), (0, self._tail)),
                 **self._options,
                 window=self.window.float(),
@@ -75,7 +98,6 @@ class Spectrum(nn.Module):
                 pad_mode="constant",
                 return_complex=True,
             )
-            return torch.log1p(spectrum.abs()), spectrum.angle()
 
     def inverse(self, magnitude: Tensor, phase: Tensor, lengths: Tensor) -> Tensor:
         """Synthesise: expm1 of the magnitude with the phase, exactly ``lengths`` long.

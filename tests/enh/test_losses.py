@@ -165,6 +165,34 @@ def test_power_law_losses_compare_the_estimates_own_waveform():
     assert loss.item() == pytest.approx((0.7 * parts[0] + 0.3 * parts[1]).item())
 
 
+def test_losses_of_the_own_waveform_do_not_depend_on_how_far_a_batch_is_padded():
+    """DataParallel may give a device none but short utterances of a long batch."""
+    wave, lengths = speech_like(3000, 2000)
+    separator = tiny_separator(upstream="none").eval()
+    criterion = BSPMPNetLoss(0, 0, 0, 0, 0, 1, 0.7, 0.3)
+    losses = []
+    for padding in (0, 1234):
+        padded = torch.nn.functional.pad(wave, (0, padding))
+        _, _, others = separator(padded, lengths)
+        losses.append(BSPMPNetSolver(criterion)([padded * 0.5], [], others)[0].item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("level", [1e-18, 1e-24, 1e-40])
+def test_a_tail_that_nearly_died_away_has_finite_gradients_in_all_losses(level):
+    """As equalisers leave it before speech begins: its square is no float any more."""
+    wave, lengths = speech_like(4000)
+    wave[0, :3000] = level * torch.randn(3000)
+    separator = tiny_separator(
+        upstream="none", decoder="bands", phase_path="rotation", num_bands=8
+    )
+    _, _, others = separator(wave, lengths)
+    criterion = BSPMPNetLoss(1, 1, 1, 1, 1, 1, 1, 1)
+    BSPMPNetSolver(criterion)([wave * 0.5], [], others)[0].backward()
+    for name, parameter in separator.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+
+
 def test_a_consistent_spectrum_has_no_consistency_loss():
     """With a mask of 1 and the noisy phase the estimate is a real STFT."""
     wave, lengths = speech_like(3000)

@@ -11,6 +11,7 @@ import torch
 
 from espnet2_bspmpnet.errors import UserError
 from espnet2_bspmpnet.inference.models import load_model
+from espnet2_bspmpnet.network import bands
 from tests.networks import TINY, TINY_UPSTREAM, speech_like, tiny_separator
 from tests.shared_models import (
     BEST,
@@ -22,10 +23,20 @@ from tests.shared_models import (
     weights,
 )
 
+BANDS = {"decoder": "bands", "phase_path": "rotation", "num_bands": 8}
 
-@pytest.mark.parametrize("upstream", ["hubert_base", "data2vec_base_960"])
-def test_every_value_comes_from_the_file_or_is_computed(tmp_path, upstream):
-    options = {"upstream": upstream, "phase_path": "atan2"}
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"upstream": "hubert_base", "phase_path": "atan2"},
+        {"upstream": "data2vec_base_960", "phase_path": "atan2"},
+        {"upstream": "none", **BANDS, "window": "sqrt_hann"},
+        BANDS,
+    ],
+    ids=str,
+)
+def test_every_value_comes_from_the_file_or_is_computed(tmp_path, options):
     trained = tiny_separator(**options)
     state = {f"separator.{n}": t for n, t in trained.state_dict().items()}
     expdir = save(tmp_path / "exp", state, separator_conf={**TINY, **options})
@@ -65,6 +76,12 @@ def large(**upstream_conf):
     [
         # 10^12 values, by sizes that are allowed and by ones that are not.
         ({"decoder_dim": 60_000, "num_blocks": 18}, "has 1[0-9]{12} values; tensors: "),
+        (
+            {**BANDS, "n_fft": 60_000, "num_bands": 7_000, "decoder_dim": 60_000},
+            "has 1[0-9]{11} values; tensors: ",
+        ),
+        ({**BANDS, "num_bands": 10**12}, "num_bands: larger than any network's"),
+        ({**BANDS, "num_bands": 60_000}, "no network: num_bands: 60000 must be from 2"),
         ({"decoder_dim": 10**12}, "decoder_dim: larger than any network's"),
         ({"num_blocks": 10**12}, "num_blocks: larger than any network's"),
         ({"n_fft": 10**12, "win_length": 10**12}, "n_fft: larger than any network's"),
@@ -92,6 +109,7 @@ def test_a_network_of_any_size_is_refused_before_memory_is_taken(
         return made
 
     monkeypatch.setattr(torch, "empty", spy)
+    monkeypatch.setattr(bands, "mel_bands", None)  # has the size of its result
     started = time.monotonic()
     refused(expdir, reason)
     assert sum(allocated) < 1e6

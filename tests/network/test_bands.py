@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from espnet2_bspmpnet.network.bands import (
+    FRAMES_AT_ONCE,
     BandBlock,
     Bands,
     FrequencyConvolution,
+    by_frame,
     compressed_features,
     mel_bands,
 )
@@ -87,19 +89,35 @@ def test_over_time_keeps_bands_apart_and_over_bands_frames():
     spoilt[2, 1, 3] += 1.0  # frame 2, row 1, band 3
     changed = (block.over_time(spoilt, mask) != block.over_time(x, mask)).any(3)
     assert changed[:, 1, 3].all() and changed.sum() == 5
-    changed = (block.over_bands(spoilt) != block.over_bands(x)).any(3)
-    assert changed[2, 1].all() and changed.sum() == 6
+    frames, spoilt = x.flatten(0, 1), spoilt.flatten(0, 1)
+    changed = (block.over_bands(spoilt) != block.over_bands(frames)).any(2)
+    assert changed[2 * 2 + 1].all() and changed.sum() == 6
 
 
 def test_over_bands_is_multi_head_attention():
-    block, x = BandBlock(8, 2, 2, 0.0), torch.randn(5, 2, 6, 8)
+    block, frames = BandBlock(8, 2, 2, 0.0), torch.randn(10, 6, 8)
     attention = torch.nn.MultiheadAttention(8, 2, batch_first=True)
     attention.in_proj_weight.data = block.attention_in.weight.data
     attention.in_proj_bias.data = block.attention_in.bias.data
     attention.out_proj.load_state_dict(block.attention_out.state_dict())
-    frames = x.flatten(0, 1)
     expected, _ = attention(frames, frames, frames)
-    assert torch.allclose(block.over_bands(x).flatten(0, 1), expected, atol=1e-6)
+    assert torch.allclose(block.over_bands(frames), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [1, FRAMES_AT_ONCE, FRAMES_AT_ONCE + 1])
+def test_blocks_of_frames_give_what_all_at_once_give(number):
+    sizes = []
+
+    def added(x, y):
+        sizes.append(len(x))
+        return x + y
+
+    x, y = torch.randn(2, number, 3)
+    assert torch.equal(by_frame(added, x, y, training=False), x + y)
+    assert max(sizes) <= FRAMES_AT_ONCE and sum(sizes) == number
+    sizes.clear()
+    assert torch.equal(by_frame(added, x, y, training=True), x + y)
+    assert sizes == [number]
 
 
 def test_a_block_is_three_residuals_each_with_a_norm_before_it():
@@ -133,16 +151,23 @@ def test_the_mask_multiplies_the_linear_magnitude_by_up_to_two(reading):
     estimate, _ = bands(magnitude, magnitude, phase, {}, everywhere(magnitude))
     mask = torch.expm1(estimate) / torch.expm1(magnitude)
     assert mask.min() > 0 and mask.max() < 2
-    bands.decode.bias.data[0] = 100.0
+    bands.bias.data[0] = 100.0
     estimate, _ = bands(magnitude, magnitude, phase, {}, everywhere(magnitude))
     assert torch.allclose(torch.expm1(estimate), 2 * torch.expm1(magnitude), atol=1e-4)
+
+
+def test_a_bin_has_a_bias_of_its_own():
+    magnitude, phase = noisy()
+    bands = small_bands()
+    bands.bias.data[0, 0] = -100.0
+    estimate, _ = bands(magnitude, magnitude, phase, {}, everywhere(magnitude))
+    assert (estimate[:, 0] < 1e-6).all() and (estimate[:, 1:] > 1e-3).any(2).all()
 
 
 def test_heads_of_zeros_rotate_nothing():
     magnitude, phase = noisy()
     bands = small_bands(phase_path="rotation")
     bands.decode.weight.data.zero_()
-    bands.decode.bias.data.zero_()
     _, estimate = bands(magnitude, magnitude, phase, {}, everywhere(magnitude))
     assert torch.allclose(estimate, phase, atol=1e-6)
 
@@ -188,5 +213,7 @@ def test_padded_frames_change_nothing(training):
         bands = small_bands(ssl_widths=FEATURES).train(training)
         real = mask.unsqueeze(1)
         filled = torch.where(real, magnitude, torch.tensor(padding))
-        outputs.append(bands(filled, filled, phase, features, mask)[0] * real)
+        turned = torch.where(real, phase, torch.tensor(padding))
+        spectrum = torch.stack(bands(filled, filled, turned, features, mask))
+        outputs.append(spectrum * real)
     assert torch.equal(*outputs)

@@ -53,6 +53,22 @@ def test_windows_that_vanish_at_their_ends_have_one_more_where_a_signal_ends(
     assert wrong.abs().max() < 2
 
 
+def test_the_complex_spectrum_is_magnitude_and_phase_in_one():
+    wave, _ = speech_like(3000)
+    spectrum = Spectrum()
+    expected = torch.polar(*spectrum(wave))
+    assert torch.allclose(spectrum.compressed(wave), expected, atol=1e-5)
+    quiet = spectrum.compressed(1e-9 * wave)  # as precise as of speech
+    assert torch.allclose(1e9 * quiet, spectrum._stft(wave), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-18, 1e-24, 1e-40])
+def test_the_complex_spectrum_of_near_silence_has_finite_gradients(level):
+    wave = (level * torch.randn(1, 2000)).requires_grad_()
+    torch.view_as_real(Spectrum().compressed(wave)).square().sum().backward()
+    assert wave.grad.isfinite().all()
+
+
 def test_phase_lies_between_minus_pi_and_pi():
     _, phase = Spectrum()(speech_like(8000)[0])
     assert phase.min() >= -math.pi - 1e-6 and phase.max() <= math.pi + 1e-6
