@@ -105,6 +105,7 @@ setup(
     packages=find_packages(include=["espnet2_bspmpnet", "espnet2_bspmpnet.*"]),
     package_data={
         "espnet2_bspmpnet": [
+            "box/*",
             "plugin/_site/*.py",
             "report/*.html",
             "jobs/slurm_job.sh",

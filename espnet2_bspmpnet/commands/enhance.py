@@ -76,12 +76,7 @@ def _check_usage(options: argparse.Namespace) -> None:
     """End with status 2 if options do not fit together."""
     is_one = len(options.inputs) == 1 and not os.path.isdir(options.inputs[0])
     reads_stdin = "-" in options.inputs
-    if options.model is None:
-        problem = (
-            "say which model by --model: an experiment's folder, a packed model, or"
-            " OWNER/NAME on the Hugging Face hub"
-        )
-    elif options.output is not None and options.output_dir is not None:
+    if options.output is not None and options.output_dir is not None:
         problem = "give --output for one file, or --output_dir, not both"
     elif reads_stdin and (not is_one or options.output_dir is not None):
         problem = (
@@ -134,7 +129,8 @@ def add_commands(add: Callable) -> None:
     )
     argument(
         "--model",
-        help="experiment's folder, packed model, or OWNER/NAME on the Hugging Face hub",
+        help="experiment's folder, packed model, or OWNER/NAME on the Hugging Face hub;"
+        " default: the small one in the box",
     )
     argument("--output_dir", metavar="OUT", help="folder for outputs, as inputs lie")
     argument("-o", "--output", metavar="FILE", help="output for a single input")

@@ -2,7 +2,7 @@
 
     from espnet2_bspmpnet import Enhancer
 
-    enhance = Enhancer.from_pretrained("exp/enh_train_mini_raw")
+    enhance = Enhancer.from_pretrained()  # the model in the box, or one of your own
     clean = enhance(noisy, 44100)  # [samples] or [channels, samples]
 
 The network works at 16 kHz on one channel; around it, each channel is enhanced apart,
@@ -122,7 +122,7 @@ class Enhancer:
     @classmethod
     def from_pretrained(
         cls,
-        model: str | Path,
+        model: str | Path | None = None,
         *,
         model_file: str | None = None,
         pcs_output: str | None = "natural",
@@ -132,7 +132,8 @@ class Enhancer:
 
         Args:
             model: folder of an experiment, a packed model, a name in espnet_model_zoo
-                or on the Hugging Face hub, or a copy of one.
+                or on the Hugging Face hub, or a copy of one; None takes the small one
+                that comes with the package.
             model_file: which of an experiment's models; None takes the best.
             pcs_output: "natural" or "boosted"; None keeps what the configuration says.
             options: see :class:`Enhancer`.

@@ -23,6 +23,7 @@ from espnet2_bspmpnet.sharing.fetching import open_shared
 from espnet2_bspmpnet.ssl.weights import RELEASES
 
 SEPARATOR = "bsp_mpnet"
+IN_THE_BOX = Path(__file__).parents[1] / "box"  # the model that the package comes with
 # ESPnet changes the signal around the separator where one of these is set.
 ESPNETS_OWN = (
     "normalize_variance",
@@ -59,7 +60,7 @@ class LoadedModel:
 
 
 def load_model(
-    model: str | Path,
+    model: str | Path | None = None,
     *,
     model_file: str | None = None,
     pcs_output: str | None = None,
@@ -69,7 +70,7 @@ def load_model(
     Args:
         model: folder of an experiment, a packed model (an archive, an unpacked one, a
             copy of one on the Hugging Face hub), OWNER/NAME on the hub, or a name in
-            espnet_model_zoo.
+            espnet_model_zoo; None takes the one in the box.
         model_file: which of an experiment's models; None takes the best by the first of
             best_model_criterion.
         pcs_output: "natural" or "boosted" in place of what it was trained with.
@@ -78,6 +79,7 @@ def load_model(
         UserError: no such model, no connection, or one that is damaged, malicious, or
             not of this package's network.
     """
+    model = IN_THE_BOX if model is None else model
     with _opened(str(model), model_file) as (name, text, find_weights):
         config = read_table(text, name)
         conf = _separator_conf(config, name)

@@ -47,7 +47,7 @@ PARTS = "parts"
 Load = Callable[[], "Enhancer"]
 
 
-def load_enhancer(model: str, options: dict) -> "Enhancer":
+def load_enhancer(model: str | None, options: dict) -> "Enhancer":
     """Load a model in the process that enhances; torch is imported there alone."""
     from espnet2_bspmpnet.inference.enhancer import Enhancer
 

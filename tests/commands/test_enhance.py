@@ -139,10 +139,6 @@ def test_tasks_of_a_slurm_array_have_shares(noisy, loaded, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "words, said",
     [
-        (
-            "noisy --output_dir out",
-            "say which model by --model: an experiment's folder",
-        ),
         ("noisy --model m", "say where to: --output_dir OUT, or -o FILE for one file"),
         ("noisy --model m -o a.wav", "--output is for one file; give --output_dir"),
         ("a.wav b.wav --model m -o c.wav", "--output is for one file; give --output_d"),
