@@ -15,7 +15,7 @@ import torch
 import yaml
 from safetensors.torch import save
 
-from espnet2_bspmpnet.data.datadir import read_scp
+from espnet2_bspmpnet.corpora.mixed import read_splits, split_of
 from espnet2_bspmpnet.files.atomic import replacing, write_text
 from espnet2_bspmpnet.files.configurations import read_config
 from espnet2_bspmpnet.inference.models import IN_THE_BOX
@@ -45,14 +45,14 @@ def put(expdir: Path, model_file: str, box: Path) -> None:
 
 def list_data(sources: Path, path: Path) -> None:
     """List the recordings that training heard by source and licence, with minutes."""
-    splits = read_scp(SPLITS)
+    splits = read_splits(SPLITS)
     minutes: dict[tuple[str, ...], float] = defaultdict(float)
     files: dict[tuple[str, ...], int] = defaultdict(int)
     with sources.open(newline="", encoding="utf-8") as lines:
         for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
             name = Path(row["path"]).with_suffix("")
             name = name.relative_to(name.parts[0])
-            if splits.get(str(name), splits.get(name.parts[0])) != "train":
+            if split_of(splits, name) != "train":
                 continue
             key = row["kind"], row["source_repo"], row["licence"]
             minutes[key] += float(row["duration_s"]) / 60

@@ -18,7 +18,13 @@ import numpy as np
 
 from espnet2_bspmpnet.corpora import pairs
 from espnet2_bspmpnet.corpora.pairs import Folder, Tables
-from espnet2_bspmpnet.data.audio import SUFFIXES, read_audio, resample, write_audio
+from espnet2_bspmpnet.data.audio import (
+    SUFFIXES,
+    looped,
+    read_audio,
+    resample,
+    write_audio,
+)
 from espnet2_bspmpnet.data.datadir import DataDir, read_scp
 from espnet2_bspmpnet.data.speech_level import active_power
 from espnet2_bspmpnet.errors import UserError
@@ -120,6 +126,12 @@ def read_splits(path: Folder) -> dict[str, str]:
     return splits
 
 
+def split_of(splits: Mapping[str, str], place: Path) -> str | None:
+    """Give the set of a path without its suffix, by the longest line that covers it."""
+    above = map(str, (place, *place.parents))
+    return next((splits[path] for path in above if path in splits), None)
+
+
 def _find_split(
     splits: Mapping[str, str], name: Folder, folder: Folder
 ) -> dict[str, dict[str, Path]]:
@@ -133,8 +145,7 @@ def _find_split(
         raise UserError(f"{folder}: no such folder; correct its path")
     for file in sorted(glob("**/*", root_dir=root, recursive=True)):
         place = Path(file).with_suffix("")
-        above = map(str, (place, *place.parents))
-        part = next((splits[path] for path in above if path in splits), None)
+        part = split_of(splits, place)
         if part is None or Path(file).suffix.lower() not in SUFFIXES:
             continue
         utterance = "-".join(place.parts)
@@ -195,7 +206,7 @@ def loop(noise: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray
     start = rng.integers(max(len(noise) - length, 0) + 1)
     if len(noise) < length:
         start = rng.integers(len(noise))
-    return np.take(noise, np.arange(start, start + length), mode="wrap")
+    return looped(noise, start, length)
 
 
 def _check_range(snr_range: Sequence[float]) -> tuple[float, float]:

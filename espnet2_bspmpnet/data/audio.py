@@ -209,6 +209,11 @@ def resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
     return np.pad(resampled, (0, length - len(resampled)))
 
 
+def looped(wave: np.ndarray, start: int, length: int) -> np.ndarray:
+    """Take ``length`` samples of [L] from ``start`` on, beginning again at the end."""
+    return np.take(wave, np.arange(start, start + length), mode="wrap")
+
+
 def list_audio(folder: str | Path) -> dict[str, Path]:
     """Find .wav, .flac and .ogg below a folder, through links, without what is hidden.
 

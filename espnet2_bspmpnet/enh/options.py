@@ -29,13 +29,19 @@ def check_input_dim(input_dim: int) -> None:
 
 
 def check_choices(
-    *, phase_path: str, magnitude_path: bool, decoder: str, **choices: str
+    *,
+    level: str,
+    pcs_output: str,
+    window: str,
+    decoder: str,
+    phase_path: str,
+    magnitude_path: bool,
 ) -> None:
     """Check the options that are one of several words."""
     for name, value, allowed in (
-        ("level", choices["level"], LEVELS),
-        ("pcs_output", choices["pcs_output"], PCS_OUTPUTS),
-        ("window", choices["window"], tuple(WINDOWS)),
+        ("level", level, LEVELS),
+        ("pcs_output", pcs_output, PCS_OUTPUTS),
+        ("window", window, tuple(WINDOWS)),
         ("decoder", decoder, DECODERS),
         ("phase_path", phase_path, PHASE_PATHS),
     ):

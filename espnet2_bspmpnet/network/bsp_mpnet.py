@@ -183,18 +183,16 @@ def build_bsp_mpnet(
         sizes: of the decoder, see :func:`_flat_decoder` and :func:`_bands_decoder`.
     """
     spectrum = Spectrum(n_fft, win_length, hop_length, window)
-    paths = ["magnitude"] * magnitude_path + ["phase"] * (phase_path != "none")
+    readings = {"magnitude": "mask"} if magnitude_path else {}
+    if phase_path != "none":
+        readings["phase"] = phase_path
     build = _bands_decoder if decoder == "bands" else _flat_decoder
-    decoders = build(
-        spectrum.num_bins,
-        0 if ssl is None else ssl.width,
-        {"magnitude": "mask" if magnitude_path else "none", "phase": phase_path},
-        **sizes,
-    )
+    ssl_width = 0 if ssl is None else ssl.width
+    decoders = build(spectrum.num_bins, ssl_width, readings, **sizes)
     features = None
     if ssl is not None:
         alignment = FrameAlignment(hop_length, ssl.stride, ssl.receptive_field)
-        features = FSSSL(ssl.num_layers, ssl.width, alignment, tuple(paths), fs_ssl)
+        features = FSSSL(ssl.num_layers, ssl.width, alignment, tuple(readings), fs_ssl)
     return BSPMPNet(
         spectrum=spectrum,
         pcs=PCS(spectrum.num_bins),
@@ -220,9 +218,9 @@ def _flat_decoder(
     dropout: float,
     rema: bool,
     mask_gate: bool,
-    num_bands: int,
+    **_,
 ) -> dict[str, DecoderPath]:
-    """Build the paper's two paths, each with a REMA of its own."""
+    """Build the paper's paths, each with a REMA of its own, of those with a reading."""
 
     def head(reading: str) -> nn.Module:
         if reading == "mask":
@@ -243,11 +241,7 @@ def _flat_decoder(
         )
         return DecoderPath(encoder, decoder, estimate)
 
-    return {
-        f"{path}_path": decoder_path(reading)
-        for path, reading in readings.items()
-        if reading != "none"
-    }
+    return {f"{path}_path": decoder_path(readings[path]) for path in readings}
 
 
 def _bands_decoder(
@@ -264,7 +258,6 @@ def _bands_decoder(
     **_,
 ) -> dict[str, Bands]:
     """Build this project's decoder of both magnitude and phase."""
-    paths = [path for path, reading in readings.items() if reading != "none"]
     bands = Bands(
         num_bins=num_bins,
         dim=decoder_dim,
@@ -273,8 +266,8 @@ def _bands_decoder(
         num_heads=num_heads,
         ffn_expansion=ffn_expansion,
         dropout=dropout,
-        ssl_widths=dict.fromkeys(paths, ssl_width) if ssl_width else {},
-        magnitude_path="magnitude" in paths,
-        phase_path=readings["phase"],
+        ssl_widths=dict.fromkeys(readings, ssl_width) if ssl_width else {},
+        magnitude_path="magnitude" in readings,
+        phase_path=readings.get("phase", "none"),
     )
     return {"bands": bands}

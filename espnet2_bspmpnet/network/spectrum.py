@@ -63,7 +63,7 @@ class Spectrum(nn.Module):
         """Number of frequency bins, F."""
         return self._options["n_fft"] // 2 + 1
 
-    def num_frames(self, lengths):
+    def num_frames(self, lengths: Tensor | int) -> Tensor | int:
         """Number of frames of signals of ``lengths`` samples [B]: one per centre."""
         return (lengths + self._tail) // self.hop_length + 1
 

@@ -16,7 +16,7 @@ import soundfile
 from scipy.fft import next_fast_len
 from scipy.signal import fftconvolve
 
-from espnet2_bspmpnet.data.audio import read_audio, resample
+from espnet2_bspmpnet.data.audio import looped, read_audio, resample
 from espnet2_bspmpnet.data.datadir import read_scp
 from espnet2_bspmpnet.data.speech_level import active_power
 from espnet2_bspmpnet.errors import UserError
@@ -124,7 +124,7 @@ class DynamicMixing:
             path = self.noises[random.integers(len(self.noises))]
             noise = read_part(path, needed, random)
         else:
-            noise = np.resize(np.roll(own, random.integers(len(own))), needed)
+            noise = looped(own, -random.integers(len(own)), needed)
         noise = resample(noise, speed.numerator, speed.denominator)
         return equalise(np.resize(noise, length), self.noise_equaliser_db, random)
 
@@ -161,7 +161,7 @@ def read_part(path: str | Path, length: int, random: np.random.Generator) -> np.
     except soundfile.LibsndfileError as error:
         raise UserError(f"{path}: cannot be read ({error}); replace it") from error
     if len(wave) < length:
-        wave = np.resize(np.roll(wave, -int(random.integers(len(wave)))), length)
+        wave = looped(wave, random.integers(len(wave)), length)
     return wave
 
 

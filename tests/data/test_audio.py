@@ -12,6 +12,7 @@ import soundfile
 from espnet2_bspmpnet.data.audio import (
     audio_info,
     list_audio,
+    looped,
     read_audio,
     resample,
     write_audio,
@@ -253,3 +254,10 @@ def test_a_name_that_is_no_text_is_reported(tmp_path):
         pytest.skip("this file system has names in UTF-8 alone")
     with pytest.raises(UserError, match=r"Stra\\udcdfe.wav.* is not UTF-8 text"):
         list_audio(tmp_path)
+
+
+@pytest.mark.parametrize("start, length", [(0, 3), (4, 3), (-2, 9), (2, 0)])
+def test_looped_audio_begins_again_at_its_end(start, length):
+    wave = np.arange(5.0)
+    expected = [wave[(start + n) % 5] for n in range(length)]
+    assert looped(wave, start, length).tolist() == expected
